@@ -1,0 +1,147 @@
+/* topology: virtual hosts, exchanges, queues' names, and bindings: what a publish is routed by.
+ *
+ * One structure for the process. It is pure: the caller holds the lock (shard/directory.h). The
+ * registrar is its only writer; everybody reads. Every change that can alter a route raises the
+ * virtual host's generation, which is what route caches compare. */
+#ifndef CORE_TOPOLOGY_H
+#define CORE_TOPOLOGY_H
+
+#include "amqp/reply.h"
+#include "base/base.h"
+#include "base/limits.h"
+#include "core/ref.h"
+
+struct topology;
+struct vhost;
+struct exchange;
+
+/* A topology with the virtual host "/" and its pre-declared exchanges. */
+struct topology *topology_new(void);
+void topology_free(struct topology *topology);
+
+/* The virtual host of that name, or NULL. It lives as long as the topology. */
+struct vhost *topology_find_vhost(struct topology *topology, struct bytes name);
+const char *vhost_name(const struct vhost *vhost);
+
+/* May be read without the lock: routes computed under this generation hold while it stands. */
+uint64_t vhost_generation(const struct vhost *vhost);
+
+/* What is known of a queue here; its messages are at its shard. */
+struct queue_entry {
+    struct bytes name;
+    queue_ref queue;
+    connection_ref owner; /* the connection of an exclusive queue, else 0 */
+    bool durable;
+    bool exclusive;
+    bool auto_delete;
+    struct bytes arguments; /* field table as declared */
+};
+
+/* The queue of that name, or NULL. Borrowed while the lock is held. */
+const struct queue_entry *vhost_find_queue(const struct vhost *vhost, struct bytes name);
+
+/* Calls back for every queue, in the order of their names' hash; stops when `each` gives false. */
+void vhost_each_queue(const struct vhost *vhost,
+    bool (*each)(void *context, const struct queue_entry *entry), void *context);
+uint32_t vhost_queue_count(const struct vhost *vhost);
+uint32_t vhost_exchange_count(const struct vhost *vhost);
+uint32_t vhost_binding_count(const struct vhost *vhost);
+
+/* ---- routing ---- */
+
+/* Where one publish goes: each queue once. Starts inline and grows. */
+struct routes {
+    uint32_t count;
+    uint32_t capacity;
+    queue_ref *queues; /* inline_queues or owned memory */
+    queue_ref inline_queues[16];
+};
+
+void routes_init(struct routes *routes);
+void routes_deinit(struct routes *routes);
+
+enum route_status {
+    ROUTE_OK,          /* routes holds the queues, perhaps none */
+    ROUTE_NO_EXCHANGE, /* 404 */
+    ROUTE_INTERNAL     /* the exchange is internal: 403 */
+};
+
+/* Routes a message by its exchange's name, bindings, exchange-to-exchange bindings and alternate
+ * exchanges; each exchange is visited once and each queue given once. `headers` is the validated
+ * field table of the headers property (empty when there is none). *ret_by_headers tells whether the
+ * headers mattered, in which case the result must not be cached by the routing key. CC and BCC are
+ * not looked at here: the caller calls again for each key, adding to the same routes. */
+enum route_status vhost_route(const struct vhost *vhost, struct bytes exchange,
+    struct bytes routing_key, struct bytes headers, struct routes *routes, bool *ret_by_headers);
+
+/* ---- changes: requests, answered with RabbitMQ's codes and texts ---- */
+
+enum change_kind {
+    CHANGE_EXCHANGE_DECLARE,
+    CHANGE_EXCHANGE_DELETE,
+    CHANGE_EXCHANGE_BIND,
+    CHANGE_EXCHANGE_UNBIND,
+    CHANGE_QUEUE_DECLARE,
+    CHANGE_QUEUE_DELETE,
+    CHANGE_QUEUE_BIND,
+    CHANGE_QUEUE_UNBIND
+};
+
+struct change {
+    enum change_kind kind;
+    bool passive;
+    bool durable;
+    bool exclusive;
+    bool auto_delete;
+    bool internal;
+    bool if_unused;
+    bool if_empty;
+    connection_ref connection; /* who asks; 0 for the broker itself */
+    struct bytes name;         /* the exchange or queue; of a binding, the destination */
+    struct bytes source;       /* of a binding, the source exchange */
+    struct bytes type;         /* of an exchange to declare */
+    struct bytes routing_key;
+    struct bytes arguments; /* field table, validated */
+};
+
+struct change_result {
+    enum reply_code code; /* REPLY_OK, or why it was refused */
+    char text[256];       /* without the "NOT_FOUND - " prefix, zero-terminated */
+    queue_ref queue;      /* QUEUE_...: the queue, when it exists */
+};
+
+/* Answers a change of exchanges or bindings and carries it out: EXCHANGE_DECLARE, EXCHANGE_DELETE,
+ * EXCHANGE_BIND, EXCHANGE_UNBIND, QUEUE_BIND, QUEUE_UNBIND. Needs the write lock. Deleting or
+ * unbinding what is missing succeeds, as in RabbitMQ. An auto-delete exchange goes with its last
+ * binding. */
+void vhost_change(
+    struct vhost *vhost, const struct change *change, struct change_result *ret_result);
+
+/* True when the change can be answered without writing: passive declares, and declares of what
+ * exists, whether equivalent or not; then the answer is given. Needs the read lock only. For queues
+ * an answer with code REPLY_OK names the queue, whose shard knows the counts. False when the
+ * registrar has to do it. */
+bool vhost_answer(
+    const struct vhost *vhost, const struct change *change, struct change_result *ret_result);
+
+/* The checks of any operation on an existing queue by `connection`: 404 "no queue 'q' in vhost '/'",
+ * 405 when it is another connection's exclusive queue. Gives the entry, or NULL with code and text. */
+const struct queue_entry *vhost_use_queue(const struct vhost *vhost, struct bytes name,
+    connection_ref connection, struct change_result *ret_result);
+
+/* Checks a QUEUE_DECLARE of a name that is not there (reserved names, arguments' types and values);
+ * code REPLY_OK means: make it at its shard, then put it. */
+void vhost_check_new_queue(
+    const struct vhost *vhost, const struct change *change, struct change_result *ret_result);
+
+/* Puts a queue that its shard has made. Binds it to the default exchange. The name must be free. */
+void vhost_put_queue(struct vhost *vhost, const struct change *change, queue_ref queue);
+
+/* Removes the queue and its bindings (auto-delete exchanges may go with them). False when no queue
+ * of that name has this ref. */
+bool vhost_remove_queue(struct vhost *vhost, struct bytes name, queue_ref queue);
+
+/* Checks every invariant: O(n). For tests and the simulator. */
+void vhost_check(const struct vhost *vhost);
+
+#endif
