@@ -1,0 +1,141 @@
+/* connection: the inside of a session: its state machine, what was negotiated, its channels.
+ *
+ *   HEADER -> STARTING -> LOGIN -> TUNING -> OPENING -> ENTERING -> OPEN
+ *                                                                    |  \
+ *                                              the client closes     |   \   we close
+ *                                          LEAVING <-----------------+    +--> CLOSING
+ *                                             |                                   |
+ *                                             +------------> CLOSED <-------------+
+ *
+ * Every state may also go straight to CLOSED (a silent drop, or the socket is gone), and those from
+ * LOGIN on to CLOSING. Only the files of this folder include this header. */
+#ifndef SESSION_CONNECTION_H
+#define SESSION_CONNECTION_H
+
+#include "amqp/frame.h"
+#include "auth/access.h"
+#include "base/buffer.h"
+#include "base/list.h"
+#include "session/session.h"
+
+enum connection_state {
+    CONNECTION_HEADER,   /* waits for the protocol header */
+    CONNECTION_STARTING, /* connection.start is sent */
+    CONNECTION_LOGIN,    /* calls->login is under way; input waits */
+    CONNECTION_TUNING,   /* connection.tune is sent */
+    CONNECTION_OPENING,  /* tune-ok is there, connection.open is not */
+    CONNECTION_ENTERING, /* calls->open_vhost is under way; input waits */
+    CONNECTION_OPEN,
+    CONNECTION_LEAVING, /* the client has closed; close-ok follows session_on_left */
+    CONNECTION_CLOSING, /* we have closed; close-ok is awaited */
+    CONNECTION_CLOSED,  /* nothing is read or said any more */
+    CONNECTION_STATE_COUNT
+};
+
+/* What a client has announced in its properties' capabilities table. */
+enum {
+    CLIENT_CAN_CONFIRMS = 1,
+    CLIENT_CAN_CANCEL_NOTIFY = 2,  /* consumer_cancel_notify: send basic.cancel */
+    CLIENT_CAN_NACK = 4,           /* basic.nack */
+    CLIENT_CAN_BLOCKED = 8,        /* connection.blocked */
+    CLIENT_CAN_FAILURE_CLOSE = 16, /* authentication_failure_close: 403 instead of silence */
+    CLIENT_CAN_EXCHANGE_BINDINGS = 32
+};
+
+struct channel;
+
+struct session {
+    /* Borrowed for life. */
+    const struct session_settings *settings;
+    const struct session_calls *calls;
+    void *host;
+    connection_ref self;
+    struct message_pool *pool;
+
+    /* Changed by connection_enter alone. */
+    uint8_t state; /* enum connection_state */
+
+    bool left_called; /* calls->leave has been called */
+    bool finished;    /* calls->finish has been called */
+    bool published;   /* session_has_published */
+    bool input_paused;
+    bool blocked;           /* an alarm is on */
+    uint8_t client_can;     /* CLIENT_CAN_... */
+    uint16_t method;        /* enum method_kind of the method being handled on channel 0 */
+    uint16_t channel_max;   /* negotiated; 0 is no limit */
+    uint16_t heartbeat_s;   /* negotiated; 0 is off */
+    uint16_t channel_count; /* of channels[] */
+    uint16_t channel_capacity;
+    uint32_t frame_max; /* negotiated, whole frames; HANDSHAKE_FRAME_MAX before; 0 is no limit */
+    uint32_t next_id;   /* see session_next_id */
+    uint32_t next_epoch;
+    uint32_t handshake_bytes; /* received before login */
+
+    uint64_t now_ms;      /* of the call that is running */
+    uint64_t started_ms;  /* first seen time; the handshake's deadline counts from it */
+    uint64_t heard_ms;    /* input came last */
+    uint64_t said_ms;     /* output was handed over last */
+    uint64_t deadline_ms; /* handshake or close-ok; UINT64_MAX is none */
+    uint64_t said_size;   /* the outbox's size when said_ms was looked at */
+
+    struct access_subject subject; /* owned strings, released with the session */
+    struct bytes client_name;      /* owned */
+
+    struct channel **channels; /* sorted by number */
+    struct channel *recent;    /* the one used last, or NULL */
+    struct list busy;          /* channels with something to say in session_flush */
+    uint64_t parked_bytes;     /* kept input of all parked channels, and of channel 0 */
+
+    struct outbox outbox;
+    struct buffer partial; /* an incomplete last frame; or all input while channel 0 waits */
+};
+
+/* ---- for every file of this folder ---- */
+
+/* The channel of that number, or NULL. */
+struct channel *connection_find_channel(struct session *session, uint16_t number);
+
+/* A number that is not 0 and that this session has not used lately: names requests and consumers.
+ * The tag_id of a consumer IS the request of its consume, so that an answer that comes too late for
+ * its channel can still be undone. */
+uint32_t connection_next_id(struct session *session);
+
+/* Writes a method frame. `channel` 0 is the connection itself. */
+void connection_put(struct session *session, uint16_t channel, const struct method *method);
+
+/* Closes the connection for a fault: sends connection.close with "CODE_NAME - text" and the ids of
+ * `kind` (METHOD_unknown gives 0 and 0), gives back what the channels held, leaves, and waits for
+ * close-ok. During the handshake it does what RabbitMQ does there, mostly dropping silently. The
+ * channels stay in memory until the session is released; nothing is executed on them any more. */
+void connection_fault(struct session *session, enum reply_code code, enum method_kind kind,
+    const char *format, ...) PRINTF_LIKE(4, 5);
+
+/* True while methods are executed and things may be said on channels. */
+static inline bool connection_is_open(const struct session *session) {
+    return session->state == CONNECTION_OPEN;
+}
+
+/* ---- for session.c, handshake.c, channel.c ---- */
+
+/* The only place that changes the state; checks that the edge exists. */
+void connection_enter(struct session *session, enum connection_state state);
+
+/* Ends silently: gives back what the channels held, leaves if that was not done, finishes. */
+void connection_drop(struct session *session);
+
+/* Gives back what the channels held and calls leave, once. */
+void connection_leave(struct session *session);
+
+/* Takes every whole frame of `input`; gives how many bytes were taken. */
+uint32_t connection_take_frames(struct session *session, struct bytes input);
+
+/* A frame arrived (from the socket, or kept while its channel was parked). */
+void connection_on_frame(struct session *session, const struct frame *frame);
+
+/* Opens channel `number`, which is not open. */
+struct channel *connection_add_channel(struct session *session, uint16_t number);
+
+/* Forgets and releases a channel that is CLOSED. */
+void connection_remove_channel(struct session *session, struct channel *channel);
+
+#endif
