@@ -112,7 +112,7 @@ def count_cmocka(tally, program, output, good):
     """Counts the cases of one unit test program; one that died counts for one more failure."""
     passed = re.findall(r"^\[       OK \] (\S+)", output, re.M)
     failed = set(re.findall(r"^\[  (?:FAILED|ERROR ) +\] (\w+)$", output, re.M))
-    tally.passes(len(set(passed) - failed))
+    tally.passes(len(passed))
     for case in sorted(failed):
         tally.fails(f"{program}: {case}")
     if not good and not failed:
