@@ -99,8 +99,8 @@ bool channel_name_queue(
  * the call that was not answered at once. */
 void channel_park(struct channel *channel, enum channel_wait wait, uint32_t request);
 
-/* Ends the waiting; the kept input is replayed by the caller's caller. Called by session_on_answer
- * before the answer's handler, which may park again. */
+/* Ends the waiting; connection_replay has to follow. Called before the answer's handler, which may
+ * park again. */
 void channel_unpark(struct channel *channel);
 
 static inline bool channel_is_parked(const struct channel *channel) {
@@ -118,8 +118,15 @@ void channel_free(struct channel *channel);
 /* The only place that changes the state; checks that the edge exists. */
 void channel_enter(struct channel *channel, enum channel_state state);
 
-/* A frame for an open, not parked channel. */
+/* A frame for a channel that is not parked. Afterwards the channel may be CLOSED. */
 void channel_on_frame(struct channel *channel, const struct frame *frame);
+
+/* Input of a parked channel, from `at` on still to be replayed. */
+struct parked_input {
+    struct buffer bytes;
+    size_t at;
+};
+void parked_input_free(struct parked_input *input);
 
 /* Keeps a frame of a parked channel. */
 void channel_keep_input(struct channel *channel, const struct frame *frame);

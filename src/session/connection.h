@@ -2,15 +2,17 @@
  *
  *   HEADER -> STARTING -> LOGIN -> TUNING -> OPENING -> ENTERING -> OPEN
  *                                                                    |  \
- *                                              the client closes     |   \   we close
- *                                          LEAVING <-----------------+    +--> CLOSING
- *                                             |                                   |
- *                                             +------------> CLOSED <-------------+
+ *                                        the client closes           |   \   we close
+ *                             LEAVING <- DRAINING <------------------+    +--> CLOSING
+ *                                |                                                |
+ *                                +------------------> CLOSED <--------------------+
  *
- * Every state may also go straight to CLOSED (a silent drop, or the socket is gone), and those from
- * LOGIN on to CLOSING. Only the files of this folder include this header. */
+ * Every state may also go straight to CLOSED (a silent drop, or the socket is gone), and OPENING
+ * and ENTERING to CLOSING. Only the files of this folder include this header. */
 #ifndef SESSION_CONNECTION_H
 #define SESSION_CONNECTION_H
+
+#include <stdarg.h>
 
 #include "amqp/frame.h"
 #include "auth/access.h"
@@ -26,9 +28,10 @@ enum connection_state {
     CONNECTION_OPENING,  /* tune-ok is there, connection.open is not */
     CONNECTION_ENTERING, /* calls->open_vhost is under way; input waits */
     CONNECTION_OPEN,
-    CONNECTION_LEAVING, /* the client has closed; close-ok follows session_on_left */
-    CONNECTION_CLOSING, /* we have closed; close-ok is awaited */
-    CONNECTION_CLOSED,  /* nothing is read or said any more */
+    CONNECTION_DRAINING, /* the client has closed; parked channels finish what came before */
+    CONNECTION_LEAVING,  /* calls->leave is under way; close-ok follows session_on_left */
+    CONNECTION_CLOSING,  /* we have closed; close-ok is awaited */
+    CONNECTION_CLOSED,   /* nothing is read or said any more */
     CONNECTION_STATE_COUNT
 };
 
@@ -57,11 +60,13 @@ struct session {
 
     bool left_called; /* calls->leave has been called */
     bool finished;    /* calls->finish has been called */
-    bool published;   /* session_has_published */
+    bool published;   /* session_has_published; set by publish.c */
     bool input_paused;
-    bool blocked;           /* an alarm is on */
+    bool blocked;           /* connection.blocked has been said */
+    bool begun;             /* a first time has been seen */
+    bool deaf;              /* CLOSING after a broken frame: where the next begins is unknown */
     uint8_t client_can;     /* CLIENT_CAN_... */
-    uint16_t method;        /* enum method_kind of the method being handled on channel 0 */
+    uint16_t parked_count;  /* channels that wait for an answer */
     uint16_t channel_max;   /* negotiated; 0 is no limit */
     uint16_t heartbeat_s;   /* negotiated; 0 is off */
     uint16_t channel_count; /* of channels[] */
@@ -69,14 +74,14 @@ struct session {
     uint32_t frame_max; /* negotiated, whole frames; HANDSHAKE_FRAME_MAX before; 0 is no limit */
     uint32_t next_id;   /* see session_next_id */
     uint32_t next_epoch;
-    uint32_t handshake_bytes; /* received before login */
+    uint32_t handshake_bytes; /* of frames taken before login */
+
+    const char *mechanism; /* static: the client's SASL mechanism */
 
     uint64_t now_ms;      /* of the call that is running */
-    uint64_t started_ms;  /* first seen time; the handshake's deadline counts from it */
     uint64_t heard_ms;    /* input came last */
-    uint64_t said_ms;     /* output was handed over last */
-    uint64_t deadline_ms; /* handshake or close-ok; UINT64_MAX is none */
-    uint64_t said_size;   /* the outbox's size when said_ms was looked at */
+    uint64_t said_ms;     /* output was made last */
+    uint64_t deadline_ms; /* of the handshake or for close-ok; UINT64_MAX is none */
 
     struct access_subject subject; /* owned strings, released with the session */
     struct bytes client_name;      /* owned */
@@ -84,7 +89,7 @@ struct session {
     struct channel **channels; /* sorted by number */
     struct channel *recent;    /* the one used last, or NULL */
     struct list busy;          /* channels with something to say in session_flush */
-    uint64_t parked_bytes;     /* kept input of all parked channels, and of channel 0 */
+    uint64_t parked_bytes;     /* kept input of all parked channels */
 
     struct outbox outbox;
     struct buffer partial; /* an incomplete last frame; or all input while channel 0 waits */
@@ -96,7 +101,7 @@ struct session {
 struct channel *connection_find_channel(struct session *session, uint16_t number);
 
 /* A number that is not 0 and that this session has not used lately: names requests and consumers.
- * The tag_id of a consumer IS the request of its consume, so that an answer that comes too late for
+ * The tag_id of a consumer is the request of its consume, so that an answer that comes too late for
  * its channel can still be undone. */
 uint32_t connection_next_id(struct session *session);
 
@@ -105,37 +110,63 @@ void connection_put(struct session *session, uint16_t channel, const struct meth
 
 /* Closes the connection for a fault: sends connection.close with "CODE_NAME - text" and the ids of
  * `kind` (METHOD_unknown gives 0 and 0), gives back what the channels held, leaves, and waits for
- * close-ok. During the handshake it does what RabbitMQ does there, mostly dropping silently. The
+ * close-ok. In the handshake it does what RabbitMQ does there, mostly dropping silently. The
  * channels stay in memory until the session is released; nothing is executed on them any more. */
 void connection_fault(struct session *session, enum reply_code code, enum method_kind kind,
     const char *format, ...) PRINTF_LIKE(4, 5);
+void connection_fault_list(struct session *session, enum reply_code code, enum method_kind kind,
+    const char *format, va_list arguments) PRINTF_LIKE(4, 0);
 
 /* True while methods are executed and things may be said on channels. */
 static inline bool connection_is_open(const struct session *session) {
-    return session->state == CONNECTION_OPEN;
+    return session->state == CONNECTION_OPEN || session->state == CONNECTION_DRAINING;
 }
 
 /* ---- for session.c, handshake.c, channel.c ---- */
 
+/* A reply text: "CODE_NAME - text", at most 255 bytes, longer ones ending in "...". */
+struct reply_text {
+    char data[768];
+    uint32_t size;
+};
+void connection_reply_text(struct reply_text *ret_text, enum reply_code code, const char *format,
+    va_list arguments) PRINTF_LIKE(3, 0);
+
 /* The only place that changes the state; checks that the edge exists. */
 void connection_enter(struct session *session, enum connection_state state);
+
+/* The state's name for people, and as RabbitMQ's reply texts have it; static text. */
+const char *connection_state_name(enum connection_state state);
 
 /* Ends silently: gives back what the channels held, leaves if that was not done, finishes. */
 void connection_drop(struct session *session);
 
-/* Gives back what the channels held and calls leave, once. */
+/* Gives back what the channels held and calls leave; only the first call does. */
 void connection_leave(struct session *session);
 
-/* Takes every whole frame of `input`; gives how many bytes were taken. */
-uint32_t connection_take_frames(struct session *session, struct bytes input);
+/* Takes bytes from the socket: frames in place, an incomplete last one is kept. */
+void connection_on_bytes(struct session *session, struct bytes bytes);
 
-/* A frame arrived (from the socket, or kept while its channel was parked). */
+/* Takes what was kept while channel 0 waited. */
+void connection_resume(struct session *session);
+
+/* A frame has arrived (from the socket, or kept while its channel was parked). */
 void connection_on_frame(struct session *session, const struct frame *frame);
 
-/* Opens channel `number`, which is not open. */
-struct channel *connection_add_channel(struct session *session, uint16_t number);
+/* Replays what was kept for a channel that is not parked any more. */
+void connection_replay(struct session *session, uint16_t number);
 
-/* Forgets and releases a channel that is CLOSED. */
-void connection_remove_channel(struct session *session, struct channel *channel);
+/* Goes on with the client's close when no channel is parked any more. */
+void connection_drained(struct session *session);
+
+/* The fault of a method whose arguments cannot be read; `arguments` are its bytes after the ids. */
+void connection_fault_undecodable(
+    struct session *session, enum method_kind kind, struct bytes arguments);
+
+/* The fault of a frame of no known type, or too short for its type. */
+void connection_fault_unknown_frame(struct session *session, const struct frame *frame);
+
+/* The fault of a frame in a wrong place. */
+void connection_fault_unexpected_frame(struct session *session, const struct frame *frame);
 
 #endif
