@@ -90,7 +90,8 @@ struct settle {
 struct session_calls {
     /* Checks a user. Answered by session_on_login, never at once. */
     void (*login)(void *host, struct bytes user, struct bytes password);
-    /* Enters a virtual host: NOT_ALLOWED with text when it is missing or refused. */
+    /* Enters a virtual host: NOT_ALLOWED with text when it is missing or refused. A later answer
+     * names channel 0 and request 0. */
     bool (*open_vhost)(void *host, struct bytes vhost, struct answer *ret_answer);
     bool (*change)(void *host, uint16_t channel, uint32_t request, const struct change *change,
         struct answer *ret_answer);
@@ -123,10 +124,12 @@ struct session_calls {
 
 /* ---- life ---- */
 
-/* A session that waits for a protocol header. `settings`, `calls`, `host` and `pool` are borrowed
- * for its life. */
+/* A session that waits for a protocol header. `settings`, `calls`, `host` and the pools are borrowed
+ * for its life; `chunks` is the outbox's. The first call with a time starts the handshake's clock,
+ * so session_tick is called once at the beginning. */
 struct session *session_new(const struct session_settings *settings,
-    const struct session_calls *calls, void *host, connection_ref self, struct message_pool *pool);
+    const struct session_calls *calls, void *host, connection_ref self, struct message_pool *pool,
+    struct chunk_pool *chunks);
 
 /* Releases the session. If leave() was not called yet, call session_on_disconnect first. */
 void session_free(struct session *session);
