@@ -38,13 +38,15 @@ struct properties {
  */
 bool properties_decode(struct bytes encoded, struct properties *ret_properties) MUST_USE;
 
-/* The header frame's payload: class id, weight, body size, then the property bytes. False when it
- * is cut short or the weight is not 0. The properties are not decoded yet. */
+/* What a header frame's payload says. */
 struct content_header {
     uint16_t class_id;
     uint64_t body_size;
-    struct bytes properties;
+    struct bytes properties; /* flags and values, borrowed, not decoded yet */
 };
+
+/* Reads class id, weight, body size, then the property bytes. False when it is cut short or the
+ * weight is not 0; RabbitMQ answers that with 505. */
 bool properties_read_header(struct bytes payload, struct content_header *ret_header) MUST_USE;
 
 /* Writes flags and values. */
