@@ -9,7 +9,8 @@
 /* Formats into `text` of `size` bytes, always zero-terminated, cut when too long. Gives the number
  * of bytes written without the zero. */
 size_t str_format(char *text, size_t size, const char *format, ...) PRINTF_LIKE(3, 4);
-size_t str_format_list(char *text, size_t size, const char *format, va_list arguments);
+size_t str_format_list(char *text, size_t size, const char *format, va_list arguments)
+    PRINTF_LIKE(3, 0);
 
 /* Reads an unsigned decimal that fills all of `text`. False on anything else or on overflow. */
 bool str_to_u64(struct bytes text, uint64_t *ret_value) MUST_USE;
