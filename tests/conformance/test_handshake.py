@@ -270,10 +270,10 @@ def test_after_the_servers_close_only_close_ok_counts(client, connect, fresh):
     """What follows the failed method in the same packet is not executed and not answered."""
     name, number = fresh(), client.channel().number
     client.send_bytes(
-        method_frame(number, "exchange.declare", exchange="e", type="absent")
+        method_frame(number, "exchange.declare", exchange="e", type="no such type")
         + method_frame(number, "queue.declare", queue=name))
     got = client.expect(0, "connection.close", reply_code=503)
-    assert got["reply_text"] == "COMMAND_INVALID - unknown exchange type 'absent'"
+    assert got["reply_text"] == "COMMAND_INVALID - unknown exchange type 'no such type'"
     client.send(0, "connection.close_ok")
     client.expect_end()
     connect().channel().refused(404, f"NOT_FOUND - no queue '{name}' in vhost '/'", "queue.declare",

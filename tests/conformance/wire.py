@@ -7,6 +7,7 @@ test says must arrive next, so an unexpected frame fails the test at that place.
 import collections
 import socket
 import struct
+import time
 
 from fields import (METHODS, decode_method, decode_properties, encode_method, encode_properties,
                     long_string)
@@ -268,11 +269,18 @@ class Channel:
         ok = self.call("queue.declare", queue=queue, passive=True)
         return ok["message_count"], ok["consumer_count"]
 
+    def wait_counts(self, queue, messages, consumers=0):
+        """Until a declare tells these counts: RabbitMQ lets the question overtake publishes and acks."""
+        deadline = time.monotonic() + SECONDS
+        while self.counts(queue) != (messages, consumers):
+            assert time.monotonic() < deadline, f"{self.counts(queue)}, not {messages, consumers}"
+
     def quiet(self, queue):
-        """Nothing is on its way from this queue to this channel: the second answer has been through
-        the queue after everything that the queue had sent before the first."""
-        self.counts(queue)
-        self.counts(queue)
+        """Nothing is on its way from this queue to this channel: a second answer has been through the
+        queue after everything that it had sent before the first, and no question overtook."""
+        for _ in range(2):
+            self.call("queue.unbind", queue=queue, exchange="amq.direct", routing_key="no such key")
+            self.counts(queue)
 
 
 def amqplain(login, password):
