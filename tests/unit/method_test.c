@@ -30,8 +30,35 @@ static void decode_gives_what_was_encoded(const struct method *method, struct by
 
 static void every_method_comes_back(void **state) {
     (void)state;
-    assert_int_equal(METHOD_KIND_COUNT - 1, 64);
+    assert_int_equal(METHOD_KIND_COUNT - 1, 66);
     for_every_method(decode_gives_what_was_encoded);
+}
+
+static struct bytes encoded(const struct method *method, uint8_t *memory) {
+    struct writer writer = writer_over(memory, PAYLOAD_MAX);
+    method_encode(&writer, method);
+    assert_false(writer.bad);
+    return writer_bytes(&writer);
+}
+
+/* Two methods are equal when their bytes are, and only then; so the comparison above can fail. One
+ * octet of the bytes is changed at a time, so that few arguments differ. */
+static void different_bytes_are_different_methods(
+    const struct method *method, struct bytes payload) {
+    static uint8_t changed[PAYLOAD_MAX], again[PAYLOAD_MAX];
+    for (uint32_t at = 4; at < payload.size; at++) {
+        memcpy(changed, payload.data, payload.size);
+        changed[at] ^= 1;
+        struct method other;
+        if (!method_decode(bytes_of(changed, payload.size), &other)) continue;
+        bool same = bytes_equal(encoded(&other, again), payload);
+        assert_int_equal(methods_equal(method, &other), same);
+    }
+}
+
+static void one_octet_makes_a_difference(void **state) {
+    (void)state;
+    for_every_method(different_bytes_are_different_methods);
 }
 
 /* The input is copied to memory of its exact size, so that a sanitizer sees a read past its end. */
@@ -171,6 +198,57 @@ static void names_must_be_utf8_without_content(void **state) {
     assert_text(method.basic_publish.routing_key, "\xc3q");
 }
 
+/* Every short string of every method in turn is something that is not UTF-8: STR becomes that, and
+ * the other field words nothing. */
+static void assert_only_taken_with_content(struct method *method, struct bytes *name) {
+    uint8_t memory[PAYLOAD_MAX];
+    struct bytes good = *name;
+    *name = BYTES("ok\xff");
+    struct writer writer = writer_over(memory, sizeof memory);
+    method_encode(&writer, method);
+    assert_false(writer.bad);
+    struct method decoded;
+    assert_int_equal(
+        method_decode(writer_bytes(&writer), &decoded), method_has_content(method->kind));
+    assert_int_equal(decoded.kind, method->kind);
+    *name = good;
+}
+
+#define U8(name)
+#define U16(name)
+#define U32(name)
+#define U64(name)
+#define BIT(name)
+#define STR(name) assert_only_taken_with_content(&method, &arguments->name);
+#define LONGSTR(name)
+#define TABLE(name)
+#define NONE
+#define METHOD(class, method_word, class_id, method_id, sender, fields)                            \
+    static void names_of_##class##_##method_word(void) {                                           \
+        struct method method = {.kind = METHOD_##class##_##method_word};                           \
+        struct amqp_##class##_##method_word *arguments = &method.class##_##method_word;            \
+        (void)arguments;                                                                           \
+        fields                                                                                     \
+    }
+#include "amqp/methods.def"
+#undef METHOD
+#undef U8
+#undef U16
+#undef U32
+#undef U64
+#undef BIT
+#undef STR
+#undef LONGSTR
+#undef TABLE
+#undef NONE
+
+static void every_name_must_be_utf8(void **state) {
+    (void)state;
+#define METHOD(class, method, class_id, method_id, sender, fields) names_of_##class##_##method();
+#include "amqp/methods.def"
+#undef METHOD
+}
+
 static void too_long_names_are_not_written(void **state) {
     (void)state;
     static const uint8_t letters[256];
@@ -213,6 +291,7 @@ static void four_methods_have_content(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_method_comes_back),
+        cmocka_unit_test(one_octet_makes_a_difference),
         cmocka_unit_test(truncated_input_is_refused),
         cmocka_unit_test(trailing_octets_are_refused),
         cmocka_unit_test(too_little_room_is_noticed),
@@ -222,6 +301,7 @@ int main(void) {
         cmocka_unit_test(unused_bits_are_ignored),
         cmocka_unit_test(unknown_ids),
         cmocka_unit_test(names_must_be_utf8_without_content),
+        cmocka_unit_test(every_name_must_be_utf8),
         cmocka_unit_test(too_long_names_are_not_written),
         cmocka_unit_test(facts),
         cmocka_unit_test(four_methods_have_content),

@@ -11,6 +11,15 @@ static void names(void **state) {
     assert_string_equal(reply_name((enum reply_code)599), "UNKNOWN");
 }
 
+static void every_code_has_a_name(void **state) {
+    (void)state;
+    int known = 0;
+    for (int code = 1; code < 1000; code++) {
+        known += strcmp(reply_name((enum reply_code)code), "UNKNOWN") != 0;
+    }
+    assert_int_equal(known, 19);
+}
+
 static void scopes(void **state) {
     (void)state;
     static const enum reply_code soft[] = {REPLY_CONTENT_TOO_LARGE, REPLY_NO_ROUTE,
@@ -32,6 +41,7 @@ static void scopes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names),
+        cmocka_unit_test(every_code_has_a_name),
         cmocka_unit_test(scopes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 
 #include "amqp/text.h"
 #include "base/limits.h"
+#include "base/str.h"
 
 enum { LINE_MAX = 16384 };
 
@@ -90,6 +91,24 @@ static void every_method_comes_back(void **state) {
     }
 }
 
+static void no_method_takes_a_wrong_argument(void **state) {
+    (void)state;
+    for (int kind = METHOD_unknown + 1; kind < METHOD_KIND_COUNT; kind++) {
+        static const char *const wrong[] = {"nonsense", "=1", "q='x'", "declare"};
+        for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+            char line[100];
+            uint8_t memory[100];
+            size_t size = str_format(
+                line, sizeof line, "%s %s", method_name((enum method_kind)kind), wrong[i]);
+            struct writer writer = writer_over(memory, sizeof memory);
+            struct method method;
+            assert_false(text_parse(bytes_of(line, size), &writer, &method));
+            size -= strlen(wrong[i]) + 1;
+            assert_true(text_parse(bytes_of(line, size), &writer, &method));
+        }
+    }
+}
+
 static void printing_is_cut(void **state) {
     (void)state;
     struct method method = {.kind = METHOD_queue_declare};
@@ -165,6 +184,9 @@ static void malformed_lines_are_refused(void **state) {
         "queue.unbind arguments={'a'=I:-2147483649}",
         "queue.unbind arguments={'a'=b:128}",
         "queue.unbind arguments={'a'=B:-1}",
+        "queue.unbind arguments={'a'=l:00000000000000000000000000000000001}",
+        "queue.unbind arguments={'a'=T:\x01}",
+        "queue.unbind arguments={'a'=",
         "queue.unbind arguments={'a'=t:maybe}",
         "queue.unbind arguments={'a'=d:1.5.5}",
         "queue.unbind arguments={'a'=d:}",
@@ -244,6 +266,7 @@ int main(void) {
         cmocka_unit_test(every_type_of_a_table),
         cmocka_unit_test(bytes_that_are_no_table),
         cmocka_unit_test(every_method_comes_back),
+        cmocka_unit_test(no_method_takes_a_wrong_argument),
         cmocka_unit_test(printing_is_cut),
         cmocka_unit_test(order_does_not_matter),
         cmocka_unit_test(malformed_lines_are_refused),
