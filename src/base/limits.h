@@ -15,7 +15,7 @@ enum {
     TABLE_DEPTH_MAX = 32,                  /* decoding is a loop with a stack of this size */
     MESSAGE_BYTES_MAX_DEFAULT = 134217728, /* 128 MiB, RabbitMQ's default max_message_size */
     ROUTES_PER_PUBLISH_CACHED_MAX = 4096,  /* a wider fan-out is routed anew, not cached */
-    ROUTE_CACHE_ENTRIES_MAX = 16384,       /* per shard; the cache is emptied when it is full */
+    ROUTE_CACHE_ENTRIES_MAX = 16384,       /* per shard; a new route takes the place of the old one */
     PUMP_EFFECTS_MAX = 256, /* one slice of owed work: a queue may not starve the loop */
     MAILBOX_SLOTS = 4096,   /* per ordered pair; beyond these a sender's overflow list */
     SHARDS_MAX = 64,        /* a queue handle has 8 bits for the shard; 64 cores are one socket */
@@ -29,6 +29,7 @@ enum {
     REASON_BYTES_MAX = 255,   /* reply-text is a short string */
 };
 
+static_assert((ROUTE_CACHE_ENTRIES_MAX & (ROUTE_CACHE_ENTRIES_MAX - 1)) == 0, "hashes are masked");
 static_assert((MAILBOX_SLOTS & (MAILBOX_SLOTS - 1)) == 0, "the ring masks its indexes");
 
 #endif

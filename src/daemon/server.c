@@ -1,0 +1,346 @@
+/* server: the running broker: its threads, listeners, and its end.
+ *
+ *     main thread    the registrar's loop, and signals
+ *     shard threads  one loop each; the first one also accepts
+ */
+#include "daemon/server.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/memory.h"
+#include "base/str.h"
+#include "net/listener.h"
+#include "net/socket.h"
+#include "shard/connection.h"
+#include "shard/registrar.h"
+
+enum {
+    LISTENERS_MAX = 16,
+    STOP_GRACE_MS = 5000, /* for clients to answer connection.close */
+    STOP_LOOK_MS = 20     /* how often the end is looked for while stopping */
+};
+
+/* One shard's thread. */
+struct worker {
+    struct server *server;
+    struct shard *shard;
+    struct loop *loop;
+    struct shard_io io;
+    pthread_t thread;
+    struct visit visit; /* stop or end, sent by the main thread */
+};
+
+struct server {
+    struct broker *broker;
+    struct registrar *registrar;
+    struct loop *loop; /* the registrar's */
+    struct worker *workers;
+    int listener_fds[LISTENERS_MAX];
+    struct listener *listeners[LISTENERS_MAX];
+    uint32_t listener_count;
+    uv_signal_t signals[3];
+    uv_timer_t stop_timer;
+    uint64_t stop_deadline_ms;
+    bool stopping;
+    void (*on_reload)(void *context);
+    void *reload_context;
+};
+
+/* What the accepting shard hands to another one. */
+struct accepted {
+    int fd;
+    bool loopback;
+    char peer[64];
+};
+
+/* ---- a shard's outside: sockets ---- */
+
+static int64_t io_write(void *socket, const struct iovec *vectors, uint32_t count) {
+    return socket_write(socket, vectors, count);
+}
+
+static void io_want(void *socket, bool read, bool write) {
+    socket_want(socket, read, write);
+}
+
+static void io_close(void *socket) {
+    socket_close(socket);
+}
+
+static void io_random(void *context, uint8_t *data, size_t size) {
+    (void)context;
+    while (size > 0) {
+        ssize_t got = getrandom(data, size, 0);
+        if (got < 0 && errno == EINTR) continue;
+        check(got > 0);
+        data += got;
+        size -= (size_t)got;
+    }
+}
+
+static void on_read(void *owner, struct bytes bytes, uint64_t now_ms) {
+    struct connection *connection = owner;
+    connection->shard->now_ms = now_ms;
+    connection_on_read(connection, bytes);
+}
+
+static void on_writable(void *owner) {
+    connection_on_writable(owner);
+}
+
+static void on_closed(void *owner, uint64_t now_ms) {
+    struct connection *connection = owner;
+    connection->shard->now_ms = now_ms;
+    connection_on_closed(connection);
+}
+
+static const struct socket_events SOCKET_EVENTS = {on_read, on_writable, on_closed};
+
+static void io_adopt(void *context, void *mailed) {
+    struct worker *worker = context;
+    struct accepted *accepted = mailed;
+    struct socket *socket = socket_open(worker->loop, accepted->fd, &SOCKET_EVENTS);
+    if (socket) {
+        struct connection *connection =
+            connection_open(worker->shard, socket, accepted->peer, accepted->loopback);
+        socket_set_owner(socket, connection);
+    } else {
+        connection_not_opened(worker->shard);
+    }
+    mem_free(accepted);
+}
+
+/* ---- accepting ---- */
+
+static void on_accepted(void *owner, int fd, const char *peer, bool loopback) {
+    struct server *server = owner;
+    struct accepted *accepted = NEW(struct accepted);
+    accepted->fd = fd;
+    accepted->loopback = loopback;
+    str_format(accepted->peer, sizeof accepted->peer, "%s", peer);
+    uint32_t shard = broker_assign_shard(server->broker);
+    struct mail *mail = mesh_post(server->broker->mesh, 0, shard);
+    *mail = (struct mail){.kind = MAIL_ADOPT, .socket = accepted};
+}
+
+static void on_accept_failed(void *owner, int error) {
+    (void)owner;
+    fprintf(stderr, "listener.paused reason=\"%s\"\n", strerror(error));
+}
+
+static const struct listener_events LISTENER_EVENTS = {on_accepted, on_accept_failed};
+
+/* ---- threads ---- */
+
+static bool worker_turn(void *actor, uint64_t now_ms) {
+    struct worker *worker = actor;
+    return shard_turn(worker->shard, now_ms);
+}
+
+static bool worker_may_sleep(void *actor) {
+    struct worker *worker = actor;
+    return mesh_may_sleep(worker->server->broker->mesh, worker->shard->number);
+}
+
+static void worker_awake(void *actor) {
+    struct worker *worker = actor;
+    mesh_awake(worker->server->broker->mesh, worker->shard->number);
+}
+
+static uint64_t worker_next_deadline(void *actor) {
+    struct worker *worker = actor;
+    return shard_next_deadline(worker->shard);
+}
+
+static const struct loop_actor WORKER_ACTOR = {
+    worker_turn, worker_may_sleep, worker_awake, worker_next_deadline};
+
+static bool registrar_do_turn(void *actor, uint64_t now_ms) {
+    struct server *server = actor;
+    (void)now_ms;
+    return registrar_turn(server->registrar);
+}
+
+static bool registrar_may_sleep(void *actor) {
+    struct server *server = actor;
+    return mesh_may_sleep(server->broker->mesh, server->broker->registrar);
+}
+
+static void registrar_awake(void *actor) {
+    struct server *server = actor;
+    mesh_awake(server->broker->mesh, server->broker->registrar);
+}
+
+static uint64_t registrar_next_deadline(void *actor) {
+    (void)actor;
+    return UINT64_MAX;
+}
+
+static const struct loop_actor REGISTRAR_ACTOR = {
+    registrar_do_turn, registrar_may_sleep, registrar_awake, registrar_next_deadline};
+
+static void bell(void *context, uint32_t actor) {
+    struct server *server = context;
+    if (actor == server->broker->registrar) loop_bell(server->loop);
+    else loop_bell(server->workers[actor].loop);
+}
+
+static void *worker_main(void *context) {
+    struct worker *worker = context;
+    char name[16];
+    str_format(name, sizeof name, "shard-%u", worker->shard->number);
+    pthread_setname_np(pthread_self(), name);
+    loop_run(worker->loop);
+    return NULL;
+}
+
+static void worker_start(struct server *server, uint32_t number) {
+    struct worker *worker = &server->workers[number];
+    worker->server = server;
+    worker->io = (struct shard_io){.write = io_write,
+        .want = io_want,
+        .close = io_close,
+        .random = io_random,
+        .adopt = io_adopt,
+        .context = worker};
+    worker->shard = shard_new(server->broker, number, &worker->io);
+    worker->loop = loop_new(&WORKER_ACTOR, worker);
+}
+
+struct server *server_start(const struct server_options *options) {
+    check(options->listener_count <= LISTENERS_MAX);
+    struct server *server = NEW(struct server);
+    server->broker = broker_new(
+        options->shards, &options->session, options->memory_limit, bell, server);
+    server->registrar = registrar_new(server->broker);
+    server->loop = loop_new(&REGISTRAR_ACTOR, server);
+    server->workers = mem_new_array(options->shards, sizeof *server->workers);
+    for (uint32_t i = 0; i < options->shards; i++)
+        worker_start(server, i);
+    server->listener_count = options->listener_count;
+    for (uint32_t i = 0; i < options->listener_count; i++)
+        server->listeners[i] = listener_start(
+            server->workers[0].loop, options->listeners[i], &LISTENER_EVENTS, server);
+    for (uint32_t i = 0; i < options->shards; i++) {
+        struct worker *worker = &server->workers[i];
+        check(pthread_create(&worker->thread, NULL, worker_main, worker) == 0);
+    }
+    return server;
+}
+
+/* ---- the end ---- */
+
+static void visit_shards(
+    struct server *server, void (*run)(struct shard *shard, struct visit *visit)) {
+    struct broker *broker = server->broker;
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        server->workers[i].visit.run = run;
+        struct mail *mail = mesh_post(broker->mesh, broker->registrar, i);
+        *mail = (struct mail){.kind = MAIL_VISIT, .visit = &server->workers[i].visit};
+    }
+    mesh_publish(broker->mesh, broker->registrar);
+}
+
+static void visit_stop(struct shard *shard, struct visit *visit) {
+    struct worker *worker = CONTAINER_OF(visit, struct worker, visit);
+    struct server *server = worker->server;
+    if (shard->number == 0) {
+        for (uint32_t i = 0; i < server->listener_count; i++)
+            listener_close(server->listeners[i]);
+        server->listener_count = 0;
+    }
+    shard_stop(shard, shard->now_ms);
+}
+
+static void visit_end(struct shard *shard, struct visit *visit) {
+    (void)shard;
+    loop_end(CONTAINER_OF(visit, struct worker, visit)->loop);
+}
+
+static bool all_idle(const struct server *server) {
+    for (uint32_t i = 0; i < server->broker->shard_count; i++) {
+        if (!shard_idle(server->broker->shards[i])) return false;
+    }
+    return true;
+}
+
+/* Connections are gone, or have had their time. */
+static void on_stop_timer(uv_timer_t *timer) {
+    struct server *server = timer->data;
+    bool late = loop_now(server->loop) >= server->stop_deadline_ms;
+    if (!all_idle(server) && !late) return;
+    uv_timer_stop(timer);
+    visit_shards(server, visit_end);
+    loop_end(server->loop);
+}
+
+static void on_signal(uv_signal_t *handle, int number) {
+    struct server *server = handle->data;
+    if (number == SIGHUP) {
+        if (server->on_reload) server->on_reload(server->reload_context);
+        return;
+    }
+    if (server->stopping) _exit(0);
+    server->stopping = true;
+    server->stop_deadline_ms = loop_now(server->loop) + STOP_GRACE_MS;
+    visit_shards(server, visit_stop);
+    uv_timer_init(loop_uv(server->loop), &server->stop_timer);
+    server->stop_timer.data = server;
+    uv_timer_start(&server->stop_timer, on_stop_timer, STOP_LOOK_MS, STOP_LOOK_MS);
+}
+
+void server_run(struct server *server, void (*on_reload)(void *context), void *context) {
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    server->on_reload = on_reload;
+    server->reload_context = context;
+    for (size_t i = 0; i < COUNT_OF(numbers); i++) {
+        uv_signal_init(loop_uv(server->loop), &server->signals[i]);
+        server->signals[i].data = server;
+        uv_signal_start(&server->signals[i], on_signal, numbers[i]);
+    }
+    loop_run(server->loop);
+    for (uint32_t i = 0; i < server->broker->shard_count; i++)
+        pthread_join(server->workers[i].thread, NULL);
+}
+
+/* All threads have ended: this one takes all turns until no mail is left. */
+static void settle_mail(struct server *server) {
+    bool more = true;
+    while (more) {
+        more = registrar_turn(server->registrar);
+        for (uint32_t i = 0; i < server->broker->shard_count; i++) {
+            struct shard *shard = server->broker->shards[i];
+            more = shard_turn(shard, shard->now_ms) || more;
+        }
+    }
+}
+
+void server_free(struct server *server) {
+    struct broker *broker = server->broker;
+    for (uint32_t i = 0; i < broker->shard_count; i++)
+        shard_drop_connections(broker->shards[i]);
+    settle_mail(server);
+    for (uint32_t i = 0; i < broker->shard_count; i++)
+        loop_free(server->workers[i].loop);
+    for (uint32_t i = 0; i < broker->shard_count; i++)
+        shard_drop_queues(broker->shards[i]);
+    settle_mail(server);
+    for (uint32_t i = 0; i < broker->shard_count; i++)
+        shard_free(broker->shards[i]);
+    loop_free(server->loop);
+    registrar_free(server->registrar);
+    broker_free(broker);
+    mem_free(server->workers);
+    mem_free(server);
+}
+
+struct broker *server_broker(struct server *server) {
+    return server->broker;
+}

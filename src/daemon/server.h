@@ -1,0 +1,32 @@
+/* server: the running broker: its threads, listeners, and its end. */
+#ifndef DAEMON_SERVER_H
+#define DAEMON_SERVER_H
+
+#include "base/base.h"
+#include "shard/shard.h"
+
+struct server;
+
+struct server_options {
+    uint32_t shards;
+    uint64_t memory_limit; /* bytes */
+    const int *listeners;  /* bound descriptors; taken */
+    uint32_t listener_count;
+    struct session_settings session;
+};
+
+/* A server whose threads run and whose listeners accept. Aborts only on our own bugs or without
+ * memory or threads. */
+struct server *server_start(const struct server_options *options);
+
+/* Runs the registrar on the calling thread until SIGTERM or SIGINT; then stops accepting, closes
+ * connections in order and returns when they are gone or after the grace time. A second signal
+ * ends the process at once. `on_reload` is called for SIGHUP. */
+void server_run(struct server *server, void (*on_reload)(void *context), void *context);
+
+/* Releases everything. */
+void server_free(struct server *server);
+
+struct broker *server_broker(struct server *server);
+
+#endif

@@ -1,0 +1,120 @@
+/* loop: one thread's libuv loop around an actor that works in turns. */
+#include "net/loop.h"
+
+#include <uv.h>
+
+#include "base/limits.h"
+#include "base/memory.h"
+
+struct loop {
+    uv_loop_t uv;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_idle_t idle; /* active while polling must not wait */
+    uv_async_t bell;
+    uv_timer_t timer;
+    const struct loop_actor *actor_calls;
+    void *actor;
+    bool more;   /* the last turn left work */
+    bool ending;
+    uint8_t *read_buffer;
+};
+
+static void on_idle(uv_idle_t *handle) {
+    (void)handle;
+}
+
+static void on_timer(uv_timer_t *handle) {
+    (void)handle; /* the turn after polling looks at what is due */
+}
+
+static void on_bell(uv_async_t *handle) {
+    (void)handle; /* the turn after polling reads the mail */
+}
+
+static void arm_timer(struct loop *loop) {
+    uint64_t next = loop->actor_calls->next_deadline(loop->actor);
+    if (next == UINT64_MAX) {
+        uv_timer_stop(&loop->timer);
+        return;
+    }
+    uint64_t now = uv_now(&loop->uv);
+    uv_timer_start(&loop->timer, on_timer, next > now ? next - now : 0, 0);
+}
+
+/* Before polling: decides whether it may wait. */
+static void on_prepare(uv_prepare_t *handle) {
+    struct loop *loop = handle->data;
+    bool wait = !loop->more && !loop->ending && loop->actor_calls->may_sleep(loop->actor);
+    if (!wait) {
+        uv_idle_start(&loop->idle, on_idle);
+        return;
+    }
+    uv_idle_stop(&loop->idle);
+    arm_timer(loop);
+}
+
+/* After polling: one turn. */
+static void on_check(uv_check_t *handle) {
+    struct loop *loop = handle->data;
+    loop->actor_calls->awake(loop->actor);
+    loop->more = loop->actor_calls->turn(loop->actor, uv_now(&loop->uv));
+    if (loop->ending) uv_stop(&loop->uv);
+}
+
+struct loop *loop_new(const struct loop_actor *callbacks, void *actor) {
+    struct loop *loop = NEW(struct loop);
+    loop->actor_calls = callbacks;
+    loop->actor = actor;
+    loop->more = true;
+    loop->read_buffer = mem_raw(READ_BUFFER_BYTES);
+    check(uv_loop_init(&loop->uv) == 0);
+    check(uv_prepare_init(&loop->uv, &loop->prepare) == 0);
+    check(uv_check_init(&loop->uv, &loop->check) == 0);
+    check(uv_idle_init(&loop->uv, &loop->idle) == 0);
+    check(uv_async_init(&loop->uv, &loop->bell, on_bell) == 0);
+    check(uv_timer_init(&loop->uv, &loop->timer) == 0);
+    loop->prepare.data = loop;
+    loop->check.data = loop;
+    uv_prepare_start(&loop->prepare, on_prepare);
+    uv_check_start(&loop->check, on_check);
+    return loop;
+}
+
+static void close_handle(uv_handle_t *handle, void *context) {
+    (void)context;
+    if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+void loop_free(struct loop *loop) {
+    if (!loop) return;
+    uv_walk(&loop->uv, close_handle, NULL);
+    uv_run(&loop->uv, UV_RUN_DEFAULT);
+    check(uv_loop_close(&loop->uv) == 0);
+    mem_free(loop->read_buffer);
+    mem_free(loop);
+}
+
+void loop_run(struct loop *loop) {
+    uv_run(&loop->uv, UV_RUN_DEFAULT);
+}
+
+void loop_bell(struct loop *loop) {
+    uv_async_send(&loop->bell);
+}
+
+void loop_end(struct loop *loop) {
+    loop->ending = true;
+}
+
+uint64_t loop_now(const struct loop *loop) {
+    return uv_now(&loop->uv);
+}
+
+struct uv_loop_s *loop_uv(struct loop *loop) {
+    return &loop->uv;
+}
+
+uint8_t *loop_read_buffer(struct loop *loop) {
+    return loop->read_buffer;
+}

@@ -1,0 +1,43 @@
+/* loop: one thread's libuv loop around an actor that works in turns.
+ *
+ *     poll: sockets call back  ->  turn  ->  (more work? poll without waiting)  ->  may it sleep?
+ *
+ * Knows bytes and time, not AMQP. */
+#ifndef NET_LOOP_H
+#define NET_LOOP_H
+
+#include "base/base.h"
+
+struct loop;
+struct uv_loop_s;
+
+/* The actor's side. All run on the loop's thread. */
+struct loop_actor {
+    bool (*turn)(void *actor, uint64_t now_ms); /* true: come back without sleeping */
+    bool (*may_sleep)(void *actor);             /* announces sleep; false: mail waits */
+    void (*awake)(void *actor);
+    uint64_t (*next_deadline)(void *actor); /* ms; UINT64_MAX for none */
+};
+
+/* `callbacks` and `actor` are borrowed for the loop's life. */
+struct loop *loop_new(const struct loop_actor *callbacks, void *actor);
+void loop_free(struct loop *loop);
+
+/* Runs until loop_end. */
+void loop_run(struct loop *loop);
+
+/* Wakes the loop; any thread. */
+void loop_bell(struct loop *loop);
+
+/* Lets loop_run return after this iteration; the loop's own thread. */
+void loop_end(struct loop *loop);
+
+/* Milliseconds of a clock that only goes forward, read once per iteration. */
+uint64_t loop_now(const struct loop *loop);
+
+struct uv_loop_s *loop_uv(struct loop *loop);
+
+/* The loop's buffer for reading: READ_BUFFER_BYTES, used within one callback. */
+uint8_t *loop_read_buffer(struct loop *loop);
+
+#endif

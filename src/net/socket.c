@@ -1,0 +1,114 @@
+/* socket: a connected TCP socket on a loop: level-triggered events, plain reads and writes. */
+#include "net/socket.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/limits.h"
+#include "base/memory.h"
+
+struct socket {
+    uv_poll_t poll;
+    struct loop *loop;
+    const struct socket_events *events;
+    void *owner;
+    int fd;
+    bool closed;
+};
+
+/* A peer that vanished without a word is noticed by the kernel, also with heartbeats off. */
+static void set_options(int fd) {
+    int on = 1;
+    int idle_s = 60;
+    int interval_s = 10;
+    int probes = 6;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
+struct socket *socket_open(struct loop *loop, int fd, const struct socket_events *events) {
+    set_options(fd);
+    struct socket *socket = NEW(struct socket);
+    if (uv_poll_init_socket(loop_uv(loop), &socket->poll, fd) != 0) {
+        close(fd);
+        mem_free(socket);
+        return NULL;
+    }
+    socket->poll.data = socket;
+    socket->loop = loop;
+    socket->events = events;
+    socket->fd = fd;
+    return socket;
+}
+
+void socket_set_owner(struct socket *socket, void *owner) {
+    socket->owner = owner;
+}
+
+static void tell_closed(struct socket *socket) {
+    const struct socket_events *events = socket->events;
+    void *owner = socket->owner;
+    uint64_t now_ms = loop_now(socket->loop);
+    socket_close(socket);
+    events->on_closed(owner, now_ms);
+}
+
+/* One read per event: a fast sender takes its turn like the others. */
+static void read_some(struct socket *socket) {
+    uint8_t *buffer = loop_read_buffer(socket->loop);
+    ssize_t size = read(socket->fd, buffer, READ_BUFFER_BYTES);
+    if (size > 0) {
+        socket->events->on_read(
+            socket->owner, bytes_of(buffer, (size_t)size), loop_now(socket->loop));
+        return;
+    }
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    tell_closed(socket);
+}
+
+static void on_poll(uv_poll_t *handle, int status, int events) {
+    struct socket *socket = handle->data;
+    if (status < 0) {
+        tell_closed(socket);
+        return;
+    }
+    if (events & UV_WRITABLE) socket->events->on_writable(socket->owner);
+    if (socket->closed) return;
+    if (events & UV_READABLE) {
+        read_some(socket);
+        return;
+    }
+    /* The other side is gone and nobody reads: there is nothing to wait for. */
+    if (events & UV_DISCONNECT) tell_closed(socket);
+}
+
+void socket_want(struct socket *socket, bool read, bool write) {
+    int events = UV_DISCONNECT | (read ? UV_READABLE : 0) | (write ? UV_WRITABLE : 0);
+    check(uv_poll_start(&socket->poll, events, on_poll) == 0);
+}
+
+int64_t socket_write(struct socket *socket, const struct iovec *vectors, uint32_t count) {
+    struct msghdr header = {.msg_iov = (struct iovec *)(uintptr_t)vectors, .msg_iovlen = count};
+    ssize_t written = sendmsg(socket->fd, &header, MSG_NOSIGNAL);
+    if (written >= 0) return written;
+    if (errno == EAGAIN || errno == EINTR) return 0;
+    return -errno;
+}
+
+static void on_freed(uv_handle_t *handle) {
+    mem_free(handle->data);
+}
+
+void socket_close(struct socket *socket) {
+    check(!socket->closed);
+    socket->closed = true;
+    uv_poll_stop(&socket->poll);
+    close(socket->fd);
+    uv_close((uv_handle_t *)&socket->poll, on_freed);
+}

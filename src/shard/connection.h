@@ -1,0 +1,109 @@
+/* connection: a session's host: its socket on one side, the mail to other actors on the other. */
+#ifndef SHARD_CONNECTION_H
+#define SHARD_CONNECTION_H
+
+#include "shard/shard.h"
+
+/* A question under way to a queue's shard; the answer's texts need what it was about. */
+struct ask {
+    struct ask *next;
+    struct request *request; /* declare: the whole request, else NULL */
+    uint32_t number;
+    uint16_t channel;
+    char name[]; /* the queue's */
+};
+
+struct connection {
+    struct shard *shard;
+    struct session *session;
+    void *socket; /* NULL once closed */
+    connection_ref self;
+    struct list_node in_dirty;
+    struct deadline deadline;
+    struct vhost *vhost;
+    struct ask *asks;
+    uint64_t window_bytes; /* published and not yet applied by the owners */
+    uint32_t window_publishes;
+    uint32_t delivered_sum; /* not 0: some of delivered[] may be due */
+    uint32_t *delivered;    /* [shard_count] bytes taken from each owner's credit; made on use */
+    bool reading;           /* what the socket was last asked for */
+    bool writing;
+    bool blocked;    /* by an alarm */
+    bool finishing;  /* close when the outbox is empty */
+    bool leaving;    /* the registrar has been asked to drop its exclusive queues */
+    bool left;       /* it has answered */
+    bool exclusive;  /* it has asked for an exclusive queue */
+    bool local;      /* the peer's address is loopback */
+    char peer[64];   /* "127.0.0.1:5000" */
+};
+
+/* Takes an accepted socket. `peer` is its address as text; `local` tells that it is loopback. */
+struct connection *connection_open(
+    struct shard *shard, void *socket, const char *peer, bool local);
+
+/* An assigned socket could not be opened after all. */
+void connection_not_opened(struct shard *shard);
+
+/* Closes the socket without another word; the session lets go of what it holds. */
+void connection_drop(struct connection *connection);
+
+/* Socket events. The connection may be gone after connection_on_closed. */
+void connection_on_read(struct connection *connection, struct bytes bytes);
+void connection_on_writable(struct connection *connection);
+void connection_on_closed(struct connection *connection);
+
+/* Mail for connections. */
+void connection_on_effect(struct shard *shard, const struct mail *mail);
+void connection_on_changed(struct shard *shard, struct request *request);
+void connection_on_reply(struct shard *shard, const struct mail *mail);
+void connection_on_left(struct shard *shard, connection_ref ref);
+
+/* The connection of a ref, or NULL when it is gone. */
+struct connection *connection_find(struct shard *shard, connection_ref ref);
+
+/* Puts the connection on the list of those to flush at the end of the turn. */
+void connection_wake(struct connection *connection);
+
+/* End of the turn: what the session gathered, bytes out, credit back, reading on or off. */
+void connection_flush(struct connection *connection);
+
+/* Blocks or unblocks publishing connections after a change of the alarm. */
+void connection_on_alarm(struct connection *connection);
+
+/* Timers that are due. */
+void connection_on_deadline(struct connection *connection);
+
+/* The broker stops: 320. */
+void connection_shut(struct connection *connection);
+
+/* ---- shard/asking.c: the session's requests ---- */
+
+extern const struct session_calls CONNECTION_CALLS;
+
+/* Takes the ask of (channel, number) off the list; NULL when there is none. */
+struct ask *connection_take_ask(struct connection *connection, uint16_t channel, uint32_t number);
+void ask_free(struct ask *ask);
+
+/* A copy of the change with its strings, for the way to the registrar. Released by mem_free. */
+struct request *request_new(const struct connection *connection, const struct change *change,
+    uint16_t channel, uint32_t number);
+
+/* Sends a request to the registrar. */
+void connection_send_request(struct connection *connection, struct request *request);
+
+/* Asks the queue's shard for the counts that complete a declare. Takes the request. */
+void connection_ask_counts(struct connection *connection, struct request *request);
+
+/* ---- shard/publisher.c: publishes and their watermarks ---- */
+
+void connection_publish(
+    void *host, const struct publish *publish, struct publish_result *ret_result);
+enum reply_code connection_look(void *host, struct bytes exchange, char text[256]);
+
+/* A peer has applied `count` of our ENQUEUEs. */
+void publisher_on_watermark(struct shard *shard, uint32_t owner, uint64_t count);
+
+/* True while the connection's window has room. */
+bool publisher_window_open(const struct connection *connection);
+
+#endif

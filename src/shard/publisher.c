@@ -1,0 +1,248 @@
+/* publisher: a publish on its way: routed here, posted to the owners, confirmed by watermark.
+ *
+ *     publish -> route -> ENQUEUE to each owner, one `pending` per owner at the end of its ring
+ *     watermark k from an owner -> pendings up to index k leave the ring: the connection's window
+ *     opens by their cost, and those with a seqno are told to the session
+ *
+ * Publishes of one connection that nobody waits for share a pending, so the ring stays short. */
+#include "amqp/table.h"
+#include "base/memory.h"
+#include "base/str.h"
+#include "session/reply_to.h"
+#include "shard/connection.h"
+
+enum {
+    WINDOW_PUBLISH_BYTES = 64 /* what a publish weighs beside its message */
+};
+
+/* ---- the ring of pendings ---- */
+
+static void pendings_grow(struct peer *peer) {
+    uint32_t capacity = peer->pending_capacity ? peer->pending_capacity * 2 : 256;
+    struct pending *ring = mem_raw(capacity * sizeof *ring);
+    for (uint32_t i = 0; i < peer->pending_count; i++)
+        ring[i] = peer->pending[(peer->pending_first + i) & (peer->pending_capacity - 1)];
+    mem_free(peer->pending);
+    peer->pending = ring;
+    peer->pending_first = 0;
+    peer->pending_capacity = capacity;
+}
+
+static struct pending *pending_last(struct peer *peer) {
+    uint32_t at = peer->pending_first + peer->pending_count - 1;
+    return &peer->pending[at & (peer->pending_capacity - 1)];
+}
+
+/* Remembers the publish whose last ENQUEUE to this owner was just posted. */
+static void pending_put(
+    struct connection *connection, struct peer *peer, const struct publish *publish) {
+    uint64_t cost = message_cost(publish->message) + WINDOW_PUBLISH_BYTES;
+    connection->window_bytes += cost;
+    connection->window_publishes++;
+    if (publish->seqno == 0 && peer->pending_count != 0) {
+        struct pending *last = pending_last(peer);
+        if (last->connection == connection->self && last->seqno == 0) {
+            last->index = peer->sent;
+            last->cost += cost;
+            last->publishes++;
+            return;
+        }
+    }
+    if (peer->pending_count == peer->pending_capacity) pendings_grow(peer);
+    peer->pending_count++;
+    *pending_last(peer) = (struct pending){
+        .index = peer->sent,
+        .connection = connection->self,
+        .seqno = publish->seqno,
+        .cost = cost,
+        .epoch = publish->epoch,
+        .publishes = 1,
+        .channel = publish->channel,
+    };
+}
+
+static void pending_done(struct shard *shard, const struct pending *pending) {
+    struct connection *connection = connection_find(shard, pending->connection);
+    if (!connection) return;
+    check(connection->window_bytes >= pending->cost);
+    check(connection->window_publishes >= pending->publishes);
+    connection->window_bytes -= pending->cost;
+    connection->window_publishes -= pending->publishes;
+    if (pending->seqno != 0) {
+        counter_add(&shard->counters.confirmed, 1);
+        session_on_confirm(
+            connection->session, pending->channel, pending->epoch, pending->seqno, true);
+    }
+    connection_wake(connection);
+}
+
+void publisher_on_watermark(struct shard *shard, uint32_t owner, uint64_t count) {
+    struct peer *peer = &shard->peers[owner];
+    check(count <= peer->sent);
+    while (peer->pending_count != 0) {
+        const struct pending *first = &peer->pending[peer->pending_first];
+        if (first->index > count) return;
+        struct pending done = *first;
+        peer->pending_first = (peer->pending_first + 1) & (peer->pending_capacity - 1);
+        peer->pending_count--;
+        pending_done(shard, &done);
+    }
+}
+
+bool publisher_window_open(const struct connection *connection) {
+    /* A closed window opens again at half, so that reading is not toggled for every message. */
+    uint64_t bytes = CONNECTION_WINDOW_BYTES;
+    uint32_t publishes = CONNECTION_WINDOW_PUBLISHES;
+    if (!connection->reading) {
+        bytes /= 2;
+        publishes /= 2;
+    }
+    return connection->window_bytes < bytes && connection->window_publishes < publishes;
+}
+
+/* ---- posting ---- */
+
+static void post_enqueue(struct shard *shard, queue_ref queue, struct message *message) {
+    struct op *op = shard_post_op(shard, queue);
+    *op = (struct op){.kind = OP_ENQUEUE, .message = message};
+    shard->peers[ref_shard(queue)].sent++;
+}
+
+/* Posts to every queue and remembers one pending for each owner. The message gets all its
+ * references before the first one travels. */
+static uint32_t post_all(struct connection *connection, const struct publish *publish,
+    const queue_ref *queues, uint32_t count) {
+    struct shard *shard = connection->shard;
+    message_ref(publish->message, count);
+    uint64_t owners = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        post_enqueue(shard, queues[i], publish->message);
+        owners |= (uint64_t)1 << ref_shard(queues[i]);
+    }
+    for (uint64_t left = owners; left != 0; left &= left - 1) {
+        uint32_t owner = (uint32_t)__builtin_ctzll(left);
+        pending_put(connection, &shard->peers[owner], publish);
+    }
+    return (uint32_t)__builtin_popcountll(owners);
+}
+
+static_assert(SHARDS_MAX <= 64, "owners are a mask of 64 bits");
+
+static void refuse(const struct vhost *vhost, enum route_status status, struct bytes exchange,
+    enum reply_code *ret_code, char text[256]) {
+    if (status == ROUTE_NO_EXCHANGE) {
+        *ret_code = REPLY_NOT_FOUND;
+        str_format(text, 256, "no exchange '%.*s' in vhost '%s'", (int)exchange.size,
+            (const char *)exchange.data, vhost_name(vhost));
+        return;
+    }
+    *ret_code = REPLY_ACCESS_REFUSED;
+    str_format(text, 256, "cannot publish to internal exchange '%.*s' in vhost '%s'",
+        (int)exchange.size, (const char *)exchange.data, vhost_name(vhost));
+}
+
+/* ---- direct reply-to: the routing key is an address, there is no queue ---- */
+
+static bool publish_reply(struct connection *connection, const struct publish *publish,
+    struct publish_result *ret_result) {
+    struct message *message = publish->message;
+    connection_ref target = 0;
+    uint16_t channel = 0;
+    if (message->exchange_size != 0 ||
+        !reply_to_parse(message_routing_key(message), &target, &channel))
+        return false;
+    if (ref_shard(target) >= connection->shard->broker->shard_count) return true;
+    message_ref(message, 1);
+    struct mail *mail =
+        mesh_post(connection->shard->broker->mesh, connection->shard->number, ref_shard(target));
+    *mail = (struct mail){
+        .kind = MAIL_REPLY, .channel = channel, .ref = target, .message = message};
+    ret_result->queues = 1;
+    return true;
+}
+
+/* ---- slow routes: headers exchanges, CC and BCC ---- */
+
+static enum route_status route_keys(const struct connection *connection,
+    const struct publish *publish, struct bytes keys, struct routes *routes) {
+    struct reader reader = reader_over(keys);
+    struct field field;
+    bool by_headers = false;
+    enum route_status status = ROUTE_OK;
+    while (status == ROUTE_OK && table_array_next(&reader, &field)) {
+        if (field.type != 'S') continue;
+        status = vhost_route(connection->vhost, message_exchange(publish->message), field.bytes,
+            publish->headers, routes, &by_headers);
+    }
+    return status;
+}
+
+static enum route_status route_slowly(
+    const struct connection *connection, const struct publish *publish, struct routes *routes) {
+    bool by_headers = false;
+    struct directory *directory = connection->shard->broker->directory;
+    directory_read(directory);
+    enum route_status status = vhost_route(connection->vhost, message_exchange(publish->message),
+        message_routing_key(publish->message), publish->headers, routes, &by_headers);
+    if (status == ROUTE_OK) status = route_keys(connection, publish, publish->cc, routes);
+    if (status == ROUTE_OK) status = route_keys(connection, publish, publish->bcc, routes);
+    directory_done(directory);
+    return status;
+}
+
+static void publish_slowly(struct connection *connection, const struct publish *publish,
+    struct publish_result *ret_result) {
+    struct routes routes;
+    routes_init(&routes);
+    enum route_status status = route_slowly(connection, publish, &routes);
+    if (status != ROUTE_OK) {
+        refuse(connection->vhost, status, message_exchange(publish->message), &ret_result->code,
+            ret_result->text);
+    } else if (routes.count != 0) {
+        ret_result->queues = routes.count;
+        ret_result->confirms = post_all(connection, publish, routes.queues, routes.count);
+    }
+    routes_deinit(&routes);
+}
+
+void connection_publish(
+    void *host, const struct publish *publish, struct publish_result *ret_result) {
+    struct connection *connection = host;
+    struct shard *shard = connection->shard;
+    ret_result->code = REPLY_OK;
+    ret_result->queues = 0;
+    ret_result->confirms = 0;
+    counter_add(&shard->counters.published, 1);
+    if (publish_reply(connection, publish, ret_result)) return;
+    const struct route *route = route_find(&shard->routes, shard->broker->directory,
+        connection->vhost, message_exchange(publish->message),
+        message_routing_key(publish->message));
+    bool copies = publish->cc.size != 0 || publish->bcc.size != 0;
+    if (route->by_headers || copies) {
+        publish_slowly(connection, publish, ret_result);
+    } else if (route->status != ROUTE_OK) {
+        refuse(connection->vhost, route->status, message_exchange(publish->message),
+            &ret_result->code, ret_result->text);
+    } else if (route->count != 0) {
+        ret_result->queues = route->count;
+        ret_result->confirms = post_all(connection, publish, route->queues, route->count);
+    }
+    counter_add(&shard->counters.routed, ret_result->queues);
+    if (ret_result->queues == 0) counter_add(&shard->counters.unroutable_dropped, 1);
+}
+
+enum reply_code connection_look(void *host, struct bytes exchange, char text[256]) {
+    struct connection *connection = host;
+    struct routes routes;
+    routes_init(&routes);
+    bool by_headers = false;
+    struct directory *directory = connection->shard->broker->directory;
+    directory_read(directory);
+    enum route_status status = vhost_route(
+        connection->vhost, exchange, BYTES(""), bytes_of(NULL, 0), &routes, &by_headers);
+    directory_done(directory);
+    routes_deinit(&routes);
+    enum reply_code code = REPLY_OK;
+    if (status != ROUTE_OK) refuse(connection->vhost, status, exchange, &code, text);
+    return code;
+}

@@ -1,0 +1,315 @@
+/* queue_host: who orders the ops of a shard's queues and carries their effects out. */
+#include "shard/queue_host.h"
+
+#define HASH_NONFATAL_OOM 0
+#include <uthash.h>
+
+#include "base/memory.h"
+#include "shard/shard.h"
+
+/* A connection that consumes from queues of this shard. */
+struct link {
+    connection_ref connection;
+    struct credit credit;
+    UT_hash_handle hh;
+};
+
+/* ---- slots ---- */
+
+static struct queue_slot *slot_find(struct shard *shard, queue_ref ref) {
+    uint32_t index = ref_slot(ref);
+    if (index >= shard->queue_capacity) return NULL;
+    struct queue_slot *slot = &shard->queues[index];
+    if (!slot->queue || (slot->generation & 0xffffff) != ref_generation(ref)) return NULL;
+    return slot;
+}
+
+static void slots_grow(struct shard *shard) {
+    uint32_t capacity = shard->queue_capacity ? shard->queue_capacity * 2 : 64;
+    check(capacity <= REF_SLOTS_MAX);
+    shard->queues = mem_resize(shard->queues, capacity * sizeof *shard->queues);
+    for (uint32_t i = capacity; i-- > shard->queue_capacity;) {
+        shard->queues[i] = (struct queue_slot){.next_free = shard->queue_free};
+        shard->queue_free = i + 1;
+    }
+    shard->queue_capacity = capacity;
+}
+
+queue_ref queue_host_make(struct shard *shard, const struct request *request) {
+    if (shard->queue_free == 0) slots_grow(shard);
+    uint32_t index = shard->queue_free - 1;
+    struct queue_slot *slot = &shard->queues[index];
+    shard->queue_free = slot->next_free;
+    do slot->generation++;
+    while ((slot->generation & 0xffffff) == 0);
+    queue_ref ref = ref_make(shard->number, index, slot->generation);
+    struct queue_settings settings = {.auto_delete = request->change.auto_delete};
+    slot->queue = queue_new(ref, &settings, shard->pool);
+    slot->name = name_new(request->change.name);
+    shard->queue_count++;
+    counter_add(&shard->counters.queues_made, 1);
+    return ref;
+}
+
+/* Frees a queue that has left the topology and owes nothing any more. */
+static void slot_free(struct shard *shard, queue_ref ref) {
+    struct queue_slot *slot = slot_find(shard, ref);
+    check(slot != NULL);
+    list_remove_if_linked(queue_in_pump(slot->queue));
+    queue_free(slot->queue);
+    mem_free(slot->name);
+    slot->queue = NULL;
+    slot->name = NULL;
+    slot->forgotten = false;
+    slot->next_free = shard->queue_free;
+    shard->queue_free = ref_slot(ref) + 1;
+    shard->queue_count--;
+    counter_add(&shard->counters.queues_deleted, 1);
+}
+
+void queue_host_forget(struct shard *shard, queue_ref ref) {
+    struct queue_slot *slot = slot_find(shard, ref);
+    check(slot != NULL);
+    /* Ten million dropped messages take many slices: the last one frees the slot. */
+    if (queue_owes(slot->queue)) slot->forgotten = true;
+    else slot_free(shard, ref);
+}
+
+/* ---- links: the byte credit of connections ---- */
+
+static struct link *link_find(struct shard *shard, connection_ref connection) {
+    struct link *link = NULL;
+    HASH_FIND(hh, shard->links, &connection, sizeof connection, link);
+    return link;
+}
+
+static struct credit *link_credit(struct shard *shard, connection_ref connection) {
+    struct link *link = link_find(shard, connection);
+    if (!link) {
+        link = NEW(struct link);
+        link->connection = connection;
+        credit_init(&link->credit, DELIVERY_CREDIT_BYTES);
+        HASH_ADD(hh, shard->links, connection, sizeof link->connection, link);
+    }
+    return &link->credit;
+}
+
+static void link_drop_if_unused(struct shard *shard, connection_ref connection) {
+    struct link *link = link_find(shard, connection);
+    if (!link || link->credit.users != 0) return;
+    HASH_DEL(shard->links, link);
+    mem_free(link);
+}
+
+void queue_host_on_credit(struct shard *shard, connection_ref connection, uint64_t bytes) {
+    struct link *link = link_find(shard, connection);
+    if (!link) return;
+    /* A link that was made anew does not know what its predecessor had under way: never above the
+     * full credit. */
+    int64_t room = (int64_t)DELIVERY_CREDIT_BYTES - link->credit.bytes;
+    if (room <= 0) return;
+    credit_add(&link->credit, (int64_t)min_u64(bytes, (uint64_t)room), &shard->pump);
+}
+
+/* ---- effects ---- */
+
+static void release_effect(struct shard *shard, queue_ref queue, const struct effect *effect) {
+    switch ((enum effect_kind)effect->kind) {
+    case EFFECT_GONE: {
+        struct mail *mail = mesh_post(shard->broker->mesh, shard->number, shard->broker->registrar);
+        *mail = (struct mail){.kind = MAIL_GONE,
+            .ref = queue,
+            .name = name_new(name_bytes(slot_find(shard, queue)->name))};
+        return;
+    }
+    case EFFECT_CONSUMER_LOST:
+    case EFFECT_CANCELLED:
+    case EFFECT_DELIVER:
+    case EFFECT_GOT:
+    case EFFECT_GET_EMPTY:
+    case EFFECT_CONSUMED:
+    case EFFECT_TOKENS_WANTED:
+    case EFFECT_TOKENS_BACK:
+    case EFFECT_PURGED:
+    case EFFECT_STATED:
+    case EFFECT_DELETED:
+    case EFFECT_REJECT:
+        break;
+    case EFFECT_KIND_COUNT: unreachable_here();
+    }
+    struct mail *mail =
+        mesh_post(shard->broker->mesh, shard->number, ref_shard(effect->connection));
+    mail->kind = MAIL_EFFECT;
+    mail->ref = queue;
+    mail->effect = *effect;
+    if (effect->kind == EFFECT_CONSUMER_LOST) link_drop_if_unused(shard, effect->connection);
+}
+
+static void release_effects(struct shard *shard, queue_ref queue) {
+    struct effects *effects = &shard->effects;
+    for (uint32_t i = 0; i < effects->count; i++)
+        release_effect(shard, queue, &effects->list[i]);
+    effects->count = 0;
+}
+
+static void owe(struct shard *shard, struct queue *queue) {
+    struct list_node *node = queue_in_pump(queue);
+    if (!list_linked(node) && queue_owes(queue)) list_put_last(&shard->pump, node);
+}
+
+/* ---- ops ---- */
+
+static enum effect_kind answer_kind(enum op_kind kind) {
+    switch (kind) {
+    case OP_CONSUME: return EFFECT_CONSUMED;
+    case OP_CANCEL: return EFFECT_CANCELLED;
+    case OP_GET: return EFFECT_GET_EMPTY;
+    case OP_PURGE: return EFFECT_PURGED;
+    case OP_STAT: return EFFECT_STATED;
+    case OP_DELETE: return EFFECT_DELETED;
+    case OP_TOKENS: return EFFECT_TOKENS_BACK;
+    case OP_ENQUEUE:
+    case OP_SETTLE:
+    case OP_REQUEUE:
+    case OP_KIND_COUNT: break;
+    }
+    unreachable_here();
+}
+
+/* The queue of this op is gone: publishes are dropped, as if it had been deleted a moment later;
+ * questions get NOT_FOUND. */
+static void op_for_missing(struct shard *shard, queue_ref ref, const struct op *op) {
+    if (op->kind == OP_ENQUEUE) {
+        message_unref(shard->pool, op->message);
+        return;
+    }
+    if (op->kind == OP_SETTLE || op->kind == OP_REQUEUE) return;
+    if (op->kind == OP_CANCEL && op->request == 0) return;
+    struct effect effect = {
+        .kind = (uint8_t)answer_kind((enum op_kind)op->kind),
+        .channel = op->channel,
+        .request = op->request,
+        .connection = op->connection,
+        .code = REPLY_NOT_FOUND,
+    };
+    if (op->kind == OP_TOKENS) {
+        effect.tag_id = op->consumer.tag_id;
+        effect.consumer = op->consumer.consumer;
+        effect.consumers = op->consumer.count;
+    }
+    release_effect(shard, ref, &effect);
+}
+
+static void count_op(struct shard *shard, const struct op *op) {
+    if (op->kind == OP_SETTLE) counter_add(&shard->counters.settled, op->range.count);
+    if (op->kind == OP_REQUEUE) counter_add(&shard->counters.requeued, op->range.count);
+}
+
+void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mail) {
+    const struct op *op = &mail->op;
+    if (op->kind == OP_ENQUEUE) shard->peers[from].applied++;
+    struct queue_slot *slot = slot_find(shard, mail->ref);
+    if (__builtin_expect(slot == NULL, 0)) {
+        op_for_missing(shard, mail->ref, op);
+        return;
+    }
+    struct credit *credit =
+        op->kind == OP_CONSUME ? link_credit(shard, op->connection) : NULL;
+    queue_apply(slot->queue, op, credit, &shard->effects);
+    if (op->kind != OP_ENQUEUE) count_op(shard, op);
+    release_effects(shard, mail->ref);
+    if (op->kind == OP_CANCEL || op->kind == OP_CONSUME)
+        link_drop_if_unused(shard, op->connection);
+    owe(shard, slot->queue);
+}
+
+enum reply_code queue_host_remove(
+    struct shard *shard, queue_ref ref, uint8_t flags, uint32_t *ret_messages) {
+    *ret_messages = 0;
+    struct queue_slot *slot = slot_find(shard, ref);
+    if (!slot) return REPLY_NOT_FOUND;
+    struct op op = {.kind = OP_DELETE, .flags = flags, .now_ms = shard->now_ms};
+    queue_apply(slot->queue, &op, NULL, &shard->effects);
+    enum reply_code code = REPLY_NOT_FOUND;
+    for (uint32_t i = 0; i < shard->effects.count; i++) {
+        const struct effect *effect = &shard->effects.list[i];
+        if (effect->kind != EFFECT_DELETED) continue;
+        code = (enum reply_code)effect->code;
+        /* A refusal gives the messages only when they are the reason. */
+        bool in_use = code != REPLY_OK && effect->consumers != 0;
+        *ret_messages = in_use ? 0 : effect->messages;
+    }
+    shard->effects.count = 0;
+    owe(shard, slot->queue);
+    return code;
+}
+
+static void count_deliveries(struct shard *shard) {
+    uint64_t no_ack = 0;
+    uint64_t delivered = 0;
+    for (uint32_t i = 0; i < shard->effects.count; i++) {
+        if (shard->effects.list[i].kind != EFFECT_DELIVER) continue;
+        delivered++;
+        no_ack += (shard->effects.list[i].flags & EFFECT_NO_ACK) != 0;
+    }
+    counter_add(&shard->counters.delivered, delivered);
+    counter_add(&shard->counters.delivered_no_ack, no_ack);
+}
+
+static void pump_one(struct shard *shard, struct queue *queue, uint32_t *done) {
+    queue_ref ref = queue_self(queue);
+    queue_pump(queue, PUMP_EFFECTS_MAX, &shard->effects);
+    *done += shard->effects.count + 1;
+    count_deliveries(shard);
+    release_effects(shard, ref);
+    owe(shard, queue);
+    if (slot_find(shard, ref)->forgotten && !queue_owes(queue)) slot_free(shard, ref);
+}
+
+uint32_t queue_host_pump(struct shard *shard, uint32_t budget) {
+    uint32_t done = 0;
+    while (done < budget) {
+        struct list_node *node = list_take_first(&shard->pump);
+        if (!node) break;
+        pump_one(shard, queue_of_pump(node), &done);
+    }
+    return done;
+}
+
+void queue_host_announce(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
+        struct peer *peer = &shard->peers[i];
+        if (peer->applied == peer->announced) continue;
+        peer->announced = peer->applied;
+        struct mail *mail = mesh_post(shard->broker->mesh, shard->number, i);
+        mail->kind = MAIL_WATERMARK;
+        mail->count = peer->applied;
+    }
+}
+
+void queue_host_each(struct shard *shard,
+    void (*each)(void *context, struct bytes name, const struct queue *queue), void *context) {
+    for (uint32_t i = 0; i < shard->queue_capacity; i++) {
+        struct queue_slot *slot = &shard->queues[i];
+        if (slot->queue) each(context, name_bytes(slot->name), slot->queue);
+    }
+}
+
+void queue_host_deinit(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->queue_capacity; i++) {
+        struct queue_slot *slot = &shard->queues[i];
+        if (!slot->queue) continue;
+        list_remove_if_linked(queue_in_pump(slot->queue));
+        queue_free(slot->queue);
+        mem_free(slot->name);
+    }
+    mem_free(shard->queues);
+    shard->queues = NULL;
+    shard->queue_capacity = shard->queue_free = shard->queue_count = 0;
+    struct link *link = NULL;
+    struct link *next = NULL;
+    HASH_ITER(hh, shard->links, link, next) {
+        HASH_DEL(shard->links, link);
+        mem_free(link);
+    }
+}

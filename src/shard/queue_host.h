@@ -1,0 +1,47 @@
+/* queue_host: who orders the ops of a shard's queues and carries their effects out.
+ *
+ * Today all queues are hosted in memory: an op is applied when its mail is read, and its effects are
+ * released at once. */
+#ifndef SHARD_QUEUE_HOST_H
+#define SHARD_QUEUE_HOST_H
+
+#include "shard/shard.h"
+
+/* A queue's place. The name is the topology's, kept here for the registrar and for people. */
+struct queue_slot {
+    struct queue *queue; /* NULL while the slot is free */
+    struct name *name;
+    uint32_t generation;
+    uint32_t next_free; /* slot + 1 */
+    bool forgotten;     /* it has left the topology; freed when it owes nothing */
+};
+
+/* Makes the queue of a declare request; gives its ref. */
+queue_ref queue_host_make(struct shard *shard, const struct request *request);
+
+/* Drops the queue of a ref that has left the topology. */
+void queue_host_forget(struct shard *shard, queue_ref ref);
+
+/* Applies the op of `mail`, which came from shard `from`. */
+void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mail);
+
+/* Deletes a queue on behalf of the registrar, if the flags allow: a code and the ready messages. */
+enum reply_code queue_host_remove(
+    struct shard *shard, queue_ref ref, uint8_t flags, uint32_t *ret_messages);
+
+/* Gives byte credit back to a connection. */
+void queue_host_on_credit(struct shard *shard, connection_ref connection, uint64_t bytes);
+
+/* Does owed work, up to `budget` effects; gives how many were done. */
+uint32_t queue_host_pump(struct shard *shard, uint32_t budget);
+
+/* Tells every publisher's shard how many of its ENQUEUEs have been applied. */
+void queue_host_announce(struct shard *shard);
+
+/* Calls back for every queue here. */
+void queue_host_each(struct shard *shard,
+    void (*each)(void *context, struct bytes name, const struct queue *queue), void *context);
+
+void queue_host_deinit(struct shard *shard);
+
+#endif

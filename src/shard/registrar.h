@@ -1,0 +1,28 @@
+/* registrar: the single writer of the topology.
+ *
+ * Requests come by mail from the shards and are answered by mail. A queue becomes visible only after
+ * its shard has made it, and its shard frees it only after it has left the topology:
+ *
+ *     declare:  CHANGE -> MAKE -> MADE -> (put) -> CHANGED
+ *     delete:   CHANGE -> REMOVE -> REMOVED -> (removed) -> FORGET, CHANGED
+ *     auto:     GONE -> (removed) -> FORGET
+ *     leave:    LEAVE -> REMOVE ... -> LEFT
+ *
+ * While a name is in one of these transitions, other requests that name it wait in its line. */
+#ifndef SHARD_REGISTRAR_H
+#define SHARD_REGISTRAR_H
+
+#include "shard/shard.h"
+
+struct registrar;
+
+struct registrar *registrar_new(struct broker *broker);
+void registrar_free(struct registrar *registrar);
+
+/* Answers the mail that is there. True when more is left. */
+bool registrar_turn(struct registrar *registrar);
+
+/* True when no name is in transition. For tests and the simulator. */
+bool registrar_idle(const struct registrar *registrar);
+
+#endif

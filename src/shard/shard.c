@@ -1,0 +1,303 @@
+/* shard: one per core: the only place where effects become I/O. */
+#include "shard/shard.h"
+
+#include "base/memory.h"
+#include "shard/connection.h"
+#include "shard/queue_host.h"
+
+enum {
+    MAIL_PER_TURN = 8192,     /* from one peer and round: sockets wait meanwhile */
+    ROUNDS_PER_TURN = 4,      /* mail to oneself is answered within the turn */
+    PUMP_PER_ROUND = 4096,    /* effects */
+    MEMORY_TELL_BYTES = 65536 /* the shared figure is touched when ours moved this far */
+};
+
+/* ---- broker ---- */
+
+struct broker *broker_new(uint32_t shards, const struct session_settings *settings,
+    uint64_t memory_limit, mesh_bell bell, void *context) {
+    check(shards >= 1);
+    check(shards <= SHARDS_MAX);
+    struct broker *broker = NEW(struct broker);
+    broker->shard_count = shards;
+    broker->registrar = shards;
+    broker->admin = shards + 1;
+    broker->mesh = mesh_new(shards + 2, bell, context);
+    broker->directory = directory_new();
+    broker->vhost = topology_find_vhost(directory_read(broker->directory), BYTES("/"));
+    directory_done(broker->directory);
+    broker->settings = *settings;
+    broker->shards = mem_new_array(shards, sizeof(struct shard *));
+    broker->memory_limit = memory_limit;
+    return broker;
+}
+
+void broker_free(struct broker *broker) {
+    if (!broker) return;
+    mesh_free(broker->mesh);
+    directory_free(broker->directory);
+    mem_free(broker->shards);
+    mem_free(broker);
+}
+
+const char *broker_alarm(const struct broker *broker) {
+    return atomic_load_explicit(&broker->memory_alarm, memory_order_relaxed) ? "low on memory"
+                                                                             : NULL;
+}
+
+uint32_t broker_assign_shard(struct broker *broker) {
+    uint32_t best = 0;
+    uint32_t fewest = UINT32_MAX;
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        uint32_t count =
+            atomic_load_explicit(&broker->shards[i]->connection_count, memory_order_relaxed);
+        if (count < fewest) {
+            fewest = count;
+            best = i;
+        }
+    }
+    atomic_fetch_add_explicit(
+        &broker->shards[best]->connection_count, 1, memory_order_relaxed);
+    return best;
+}
+
+/* ---- life ---- */
+
+struct shard *shard_new(struct broker *broker, uint32_t number, const struct shard_io *io) {
+    check(number < broker->shard_count);
+    struct shard *shard = NEW(struct shard);
+    shard->broker = broker;
+    shard->io = io;
+    shard->number = number;
+    shard->pool = message_pool_new((uint8_t)number);
+    route_cache_init(&shard->routes);
+    shard->peers = mem_new_array(broker->shard_count, sizeof *shard->peers);
+    list_init(&shard->pump);
+    list_init(&shard->dirty);
+    deadlines_init(&shard->deadlines);
+    broker->shards[number] = shard;
+    return shard;
+}
+
+void shard_free(struct shard *shard) {
+    if (!shard) return;
+    check(shard_idle(shard));
+    shard_drop_queues(shard);
+    route_cache_deinit(&shard->routes);
+    for (uint32_t i = 0; i < shard->broker->shard_count; i++)
+        mem_free(shard->peers[i].pending);
+    mem_free(shard->peers);
+    mem_free(shard->connections);
+    mem_free(shard->connection_next);
+    mem_free(shard->connection_generation);
+    deadlines_deinit(&shard->deadlines);
+    chunk_pool_deinit(&shard->chunks);
+    message_pool_free(shard->pool);
+    mem_free(shard);
+}
+
+/* ---- mail ---- */
+
+struct op *shard_post_op(struct shard *shard, queue_ref queue) {
+    struct mail *mail = mesh_post(shard->broker->mesh, shard->number, ref_shard(queue));
+    mail->kind = MAIL_OP;
+    mail->ref = queue;
+    return &mail->op;
+}
+
+static void on_make(struct shard *shard, struct request *request) {
+    request->result.queue = queue_host_make(shard, request);
+    struct mail *mail = mesh_post(shard->broker->mesh, shard->number, shard->broker->registrar);
+    *mail = (struct mail){.kind = MAIL_MADE, .request = request};
+}
+
+static void on_remove(struct shard *shard, const struct mail *mail) {
+    struct request *request = mail->request;
+    uint32_t messages = 0;
+    request->result.code = queue_host_remove(shard, mail->ref, mail->flags, &messages);
+    request->messages = messages;
+    struct mail *answer = mesh_post(shard->broker->mesh, shard->number, shard->broker->registrar);
+    *answer = (struct mail){.kind = MAIL_REMOVED, .request = request};
+}
+
+static void on_logged_in(struct shard *shard, const struct mail *mail) {
+    struct connection *connection = connection_find(shard, mail->ref);
+    if (!connection || !connection->socket) return;
+    session_on_login(connection->session, mail->flags != 0, shard->now_ms);
+    connection_wake(connection);
+}
+
+/* The admin side waits for its visits to come back; the server's own do not return. */
+static void on_visit(struct shard *shard, uint32_t from, struct visit *visit) {
+    visit->run(shard, visit);
+    if (from != shard->broker->admin) return;
+    struct mail *mail = mesh_post(shard->broker->mesh, shard->number, from);
+    *mail = (struct mail){.kind = MAIL_VISITED, .visit = visit};
+}
+
+static void on_mail(struct shard *shard, uint32_t from, const struct mail *mail) {
+    switch ((enum mail_kind)mail->kind) {
+    case MAIL_OP: queue_host_on_op(shard, from, mail); return;
+    case MAIL_EFFECT: connection_on_effect(shard, mail); return;
+    case MAIL_WATERMARK: publisher_on_watermark(shard, from, mail->count); return;
+    case MAIL_CREDIT: queue_host_on_credit(shard, mail->ref, mail->count); return;
+    case MAIL_REPLY: connection_on_reply(shard, mail); return;
+    case MAIL_RELEASE: message_pool_put_home(shard->pool, mail->message); return;
+    case MAIL_LOGGED_IN: on_logged_in(shard, mail); return;
+    case MAIL_ADOPT: shard->io->adopt(shard->io->context, mail->socket); return;
+    case MAIL_VISIT: on_visit(shard, from, mail->visit); return;
+    case MAIL_CHANGED: connection_on_changed(shard, mail->request); return;
+    case MAIL_MAKE: on_make(shard, mail->request); return;
+    case MAIL_REMOVE: on_remove(shard, mail); return;
+    case MAIL_FORGET: queue_host_forget(shard, mail->ref); return;
+    case MAIL_LEFT: connection_on_left(shard, mail->ref); return;
+    case MAIL_CHANGE:
+    case MAIL_MADE:
+    case MAIL_REMOVED:
+    case MAIL_GONE:
+    case MAIL_VISITED:
+    case MAIL_LEAVE: break;
+    }
+    unreachable_here();
+}
+
+/* Reads the mail of one sender, bounded; gives how much there was. A slot stays as it is until it is
+ * released, also while its answer is posted to the same ring (mail to oneself). */
+static uint32_t read_mail(struct shard *shard, uint32_t from) {
+    struct mesh *mesh = shard->broker->mesh;
+    uint32_t count = 0;
+    const struct mail *mail = NULL;
+    while (count < MAIL_PER_TURN && (mail = mesh_peek(mesh, from, shard->number)) != NULL) {
+        on_mail(shard, from, mail);
+        mesh_took(mesh, from, shard->number);
+        count++;
+    }
+    if (count != 0) mesh_release(mesh, from, shard->number);
+    return count;
+}
+
+/* ---- memory ---- */
+
+static void send_home(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
+        if (i == shard->number) continue;
+        struct message *chain = message_pool_take_away(shard->pool, (uint8_t)i);
+        if (!chain) continue;
+        struct mail *mail = mesh_post(shard->broker->mesh, shard->number, i);
+        mail->kind = MAIL_RELEASE;
+        mail->message = chain;
+    }
+}
+
+static void tell_memory(struct shard *shard) {
+    struct broker *broker = shard->broker;
+    int64_t used = (int64_t)message_pool_bytes(shard->pool);
+    int64_t moved = used - shard->memory_told;
+    counter_set(&shard->counters.message_bytes, (uint64_t)used);
+    if (moved > -MEMORY_TELL_BYTES && moved < MEMORY_TELL_BYTES && used != 0) return;
+    if (moved == 0) return;
+    shard->memory_told = used;
+    int64_t total = atomic_fetch_add(&broker->memory_used, moved) + moved;
+    /* The alarm clears a little below where it was raised, so that it does not flutter. */
+    if (total > (int64_t)broker->memory_limit) atomic_store(&broker->memory_alarm, true);
+    else if (total < (int64_t)(broker->memory_limit / 20 * 19))
+        atomic_store(&broker->memory_alarm, false);
+}
+
+static void spread_alarm(struct shard *shard) {
+    bool alarm = broker_alarm(shard->broker) != NULL;
+    if (alarm == shard->alarm_seen) return;
+    shard->alarm_seen = alarm;
+    for (uint32_t i = 0; i < shard->connection_capacity; i++) {
+        if (shard->connections[i] && shard->connections[i]->socket)
+            connection_on_alarm(shard->connections[i]);
+    }
+}
+
+/* ---- the turn ---- */
+
+static bool round_of_work(struct shard *shard) {
+    uint32_t count = 0;
+    mesh_publish(shard->broker->mesh, shard->number);
+    for (uint32_t from = 0; from < mesh_actors(shard->broker->mesh); from++)
+        count += read_mail(shard, from);
+    count += queue_host_pump(shard, PUMP_PER_ROUND);
+    queue_host_announce(shard);
+    return count != 0;
+}
+
+static void flush_dirty(struct shard *shard) {
+    struct list_node *node = NULL;
+    /* A flush may wake its connection again only for the next turn: bounded by those here now. */
+    struct list now;
+    list_init(&now);
+    while ((node = list_take_first(&shard->dirty)) != NULL)
+        list_put_last(&now, node);
+    while ((node = list_take_first(&now)) != NULL)
+        connection_flush(LIST_ENTRY(node, struct connection, in_dirty));
+}
+
+static void run_deadlines(struct shard *shard) {
+    struct deadline *due = NULL;
+    while ((due = deadlines_take_due(&shard->deadlines, shard->now_ms)) != NULL)
+        connection_on_deadline(CONTAINER_OF(due, struct connection, deadline));
+}
+
+bool shard_turn(struct shard *shard, uint64_t now_ms) {
+    shard->now_ms = now_ms;
+    counter_add(&shard->counters.turns, 1);
+    run_deadlines(shard);
+    bool worked = true;
+    for (int i = 0; i < ROUNDS_PER_TURN && worked; i++)
+        worked = round_of_work(shard);
+    send_home(shard);
+    tell_memory(shard);
+    spread_alarm(shard);
+    flush_dirty(shard);
+    counter_set(&shard->counters.connections,
+        atomic_load_explicit(&shard->connection_count, memory_order_relaxed));
+    counter_set(&shard->counters.queues, shard->queue_count);
+    mesh_publish(shard->broker->mesh, shard->number);
+    return !list_empty(&shard->pump) || !list_empty(&shard->dirty) ||
+           !mesh_quiet(shard->broker->mesh, shard->number);
+}
+
+uint64_t shard_next_deadline(const struct shard *shard) {
+    return deadlines_next(&shard->deadlines);
+}
+
+void shard_stop(struct shard *shard, uint64_t now_ms) {
+    shard->now_ms = now_ms;
+    shard->stopping = true;
+    for (uint32_t i = 0; i < shard->connection_capacity; i++) {
+        if (shard->connections[i]) connection_shut(shard->connections[i]);
+    }
+}
+
+void shard_drop_connections(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->connection_capacity; i++) {
+        struct connection *connection = shard->connections[i];
+        if (connection && connection->socket) connection_drop(connection);
+    }
+}
+
+void shard_drop_queues(struct shard *shard) {
+    queue_host_deinit(shard);
+    list_init(&shard->pump);
+}
+
+bool shard_idle(const struct shard *shard) {
+    return atomic_load_explicit(&shard->connection_count, memory_order_relaxed) == 0;
+}
+
+void shard_check(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->queue_capacity; i++) {
+        if (shard->queues[i].queue) queue_check(shard->queues[i].queue);
+    }
+    for (uint32_t i = 0; i < shard->connection_capacity; i++) {
+        struct connection *connection = shard->connections[i];
+        if (connection) session_check(connection->session);
+    }
+    for (uint32_t i = 0; i < shard->broker->shard_count; i++)
+        check(shard->peers[i].announced <= shard->peers[i].applied);
+}

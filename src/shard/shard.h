@@ -1,0 +1,158 @@
+/* shard: one per core: the only place where effects become I/O.
+ *
+ * A shard owns connections, queues and memory; it runs on one thread, in turns:
+ *
+ *     sockets' bytes -> sessions -> mail out | mail in -> queues, sessions | pump | flush | write
+ *
+ * It reaches other actors by mail only. Sockets, time and randomness come from outside (struct
+ * shard_io and arguments), so that production binds libuv and the simulator binds itself. */
+#ifndef SHARD_SHARD_H
+#define SHARD_SHARD_H
+
+#include <stdatomic.h>
+#include <sys/uio.h>
+
+#include "base/base.h"
+#include "base/deadline.h"
+#include "base/list.h"
+#include "core/queue.h"
+#include "session/session.h"
+#include "shard/counters.h"
+#include "shard/directory.h"
+#include "shard/mailbox.h"
+
+/* ---- what the outside does for a shard ---- */
+
+struct shard_io {
+    /* Writes what it can of the vectors: bytes taken, 0 when the socket is full (then
+     * connection_on_writable follows once `want` asked for it), or -errno. */
+    int64_t (*write)(void *socket, const struct iovec *vectors, uint32_t count);
+    /* Asks for readable and writable events. */
+    void (*want)(void *socket, bool read, bool write);
+    /* Closes; nothing is called for this socket any more. */
+    void (*close)(void *socket);
+    /* Fills with unguessable bytes (in simulation: seeded ones). */
+    void (*random)(void *context, uint8_t *data, size_t size);
+    /* Makes a socket of what MAIL_ADOPT brought and gives it to connection_open. */
+    void (*adopt)(void *context, void *accepted);
+    void *context;
+};
+
+/* ---- what all actors share ---- */
+
+struct broker {
+    uint32_t shard_count; /* shards are actors 0 .. shard_count - 1 */
+    uint32_t registrar;   /* the registrar's actor number: shard_count */
+    uint32_t admin;       /* the admin side's: shard_count + 1 */
+    struct mesh *mesh;
+    struct directory *directory;
+    struct vhost *vhost; /* "/" */
+    struct session_settings settings;
+    struct shard **shards;
+    uint64_t memory_limit; /* bytes; above it publishers are blocked */
+    _Atomic int64_t memory_used;
+    _Atomic bool memory_alarm;
+};
+
+/* A broker with its mesh and directory; `bell` wakes an actor. `settings` is copied. */
+struct broker *broker_new(uint32_t shards, const struct session_settings *settings,
+    uint64_t memory_limit, mesh_bell bell, void *context);
+
+/* Releases the broker, whose shards and registrar must be gone. */
+void broker_free(struct broker *broker);
+
+/* Why publishers are blocked, or NULL. Any thread. */
+const char *broker_alarm(const struct broker *broker);
+
+/* ---- the shard ---- */
+
+struct connection;
+struct queue_slot;
+struct link;
+
+/* A publish that its owner has not applied yet. */
+struct pending {
+    uint64_t index; /* of the last ENQUEUE to that owner */
+    connection_ref connection;
+    uint64_t seqno;
+    uint64_t cost; /* bytes of the connection's window */
+    uint32_t epoch;
+    uint32_t publishes;
+    uint16_t channel;
+};
+
+/* What this shard has under way to another one, and what it has done for it. */
+struct peer {
+    uint64_t sent;      /* ENQUEUEs posted to it */
+    uint64_t applied;   /* its ENQUEUEs applied here */
+    uint64_t announced; /* of those, told by watermark */
+    struct pending *pending; /* a ring, oldest first */
+    uint32_t pending_first;
+    uint32_t pending_count;
+    uint32_t pending_capacity;
+};
+
+struct shard {
+    struct broker *broker;
+    const struct shard_io *io;
+    uint32_t number;
+    uint64_t now_ms;
+    struct message_pool *pool;
+    struct chunk_pool chunks;
+    struct route_cache routes;
+    struct peer *peers; /* [shard_count] */
+    struct queue_slot *queues;
+    uint32_t queue_capacity;
+    uint32_t queue_free; /* first free slot + 1, chained */
+    uint32_t queue_count;
+    struct link *links; /* by connection, uthash */
+    struct list pump;   /* queues that owe work */
+    struct connection **connections;
+    uint32_t connection_capacity;
+    uint32_t connection_free; /* first free slot + 1, chained through `free_next` */
+    uint32_t *connection_next;
+    uint32_t *connection_generation;
+    _Atomic uint32_t connection_count; /* open ones and those assigned but not adopted yet */
+    struct list dirty; /* connections with something to flush or to write */
+    struct deadlines deadlines;
+    int64_t memory_told; /* this shard's part of broker->memory_used */
+    bool alarm_seen;
+    bool stopping;
+    struct counters counters;
+    struct effects effects;
+};
+
+/* A shard, registered as broker->shards[number]. `io` is borrowed for its life. */
+struct shard *shard_new(struct broker *broker, uint32_t number, const struct shard_io *io);
+
+/* Releases the shard; its connections must be gone. Queues go with it. */
+void shard_free(struct shard *shard);
+
+/* One turn. True when work is left, so that the next turn should come without sleeping. */
+bool shard_turn(struct shard *shard, uint64_t now_ms);
+
+/* The time at which the shard wants a turn without mail or bytes; UINT64_MAX for never. */
+uint64_t shard_next_deadline(const struct shard *shard);
+
+/* Closes all connections in order (320); shard_idle tells when they are gone. */
+void shard_stop(struct shard *shard, uint64_t now_ms);
+bool shard_idle(const struct shard *shard);
+
+/* Drops what is left of connections without another word (the end of the process, or a crash in
+ * simulation). Turns must follow until the mail is settled. */
+void shard_drop_connections(struct shard *shard);
+
+/* Drops all queues; their messages go home by mail. Nothing may use the shard's queues afterwards. */
+void shard_drop_queues(struct shard *shard);
+
+/* Posts an op to its queue's shard. */
+struct op *shard_post_op(struct shard *shard, queue_ref queue);
+
+/* The shard whose connections are fewest, counting the one that will now be opened there (by
+ * MAIL_ADOPT and connection_open). Any thread. */
+uint32_t broker_assign_shard(struct broker *broker);
+
+/* Checks every invariant: O(n). For tests and the simulator. */
+void shard_check(struct shard *shard);
+
+#endif
