@@ -59,7 +59,7 @@ class Wire:
     def __init__(self, address, timeout=SECONDS):
         self.socket = socket.create_connection(address, timeout=timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.buffer = b""
+        self.buffer = bytearray()
         self.trace = collections.deque(maxlen=20)
 
     def close(self):
@@ -78,7 +78,7 @@ class Wire:
     def read(self, count):
         while len(self.buffer) < count:
             try:
-                data = self.socket.recv(1 << 16)
+                data = self.socket.recv(1 << 18)
             except socket.timeout:
                 raise AssertionError("nothing arrived\n" + self.story()) from None
             except ConnectionResetError:
@@ -86,7 +86,8 @@ class Wire:
             if not data:
                 raise Closed("end of stream\n" + self.story())
             self.buffer += data
-        data, self.buffer = self.buffer[:count], self.buffer[count:]
+        data = bytes(self.buffer[:count])
+        del self.buffer[:count]
         return data
 
     def frame(self):
@@ -228,7 +229,7 @@ class Channel:
         assert (header.type, header.channel) == (HEADER, self.number), self.client.story()
         class_id, weight, size = struct.unpack(">HHQ", header.payload[:12])
         assert (class_id, weight) == (60, 0)
-        body = b""
+        body = bytearray()
         while len(body) < size:
             part = self.client.next()
             assert (part.type, part.channel) == (BODY, self.number), self.client.story()
@@ -236,7 +237,7 @@ class Channel:
             body += part.payload
         assert len(body) == size
         raw = header.payload[12:]
-        return Message(method, decode_properties(raw), body, raw)
+        return Message(method, decode_properties(raw), bytes(body), raw)
 
     def expect_content(self, name, **fields):
         """A deliver, get_ok or return with its content."""
