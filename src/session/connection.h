@@ -62,7 +62,7 @@ struct session {
     bool finished;    /* calls->finish has been called */
     bool published;   /* session_has_published; set by publish.c */
     bool input_paused;
-    bool blocked;           /* connection.blocked has been said */
+    bool blocked;           /* connection.blocked has been said, unblocked has not */
     bool begun;             /* a first time has been seen */
     bool deaf;              /* CLOSING after a broken frame: where the next begins is unknown */
     uint8_t client_can;     /* CLIENT_CAN_... */
@@ -85,6 +85,7 @@ struct session {
 
     struct access_subject subject; /* owned strings, released with the session */
     struct bytes client_name;      /* owned */
+    char *alarm; /* owned: why publishers are blocked now; NULL when they are not */
 
     struct channel **channels; /* sorted by number */
     struct channel *recent;    /* the one used last, or NULL */
@@ -124,7 +125,8 @@ static inline bool connection_is_open(const struct session *session) {
 
 /* ---- for session.c, handshake.c, channel.c ---- */
 
-/* A reply text: "CODE_NAME - text", at most 255 bytes, longer ones ending in "...". */
+/* A reply text: "CODE_NAME - text", at most 255 bytes, longer ones ending in "...". The array is
+ * larger, so that what is cut is known to be too long. */
 struct reply_text {
     char data[768];
     uint32_t size;
@@ -144,6 +146,15 @@ void connection_drop(struct session *session);
 /* Gives back what the channels held and calls leave; only the first call does. */
 void connection_leave(struct session *session);
 
+/* Leaves if that was not done, and ends: what is in the outbox is the last that is said. */
+void connection_finish(struct session *session);
+
+/* calls->leave is done. */
+void connection_on_left(struct session *session);
+
+/* Ends the handshake for a wrong user or password: 403 for clients that can take it. */
+void connection_refuse_login(struct session *session);
+
 /* Takes bytes from the socket: frames in place, an incomplete last one is kept. */
 void connection_on_bytes(struct session *session, struct bytes bytes);
 
@@ -158,15 +169,5 @@ void connection_replay(struct session *session, uint16_t number);
 
 /* Goes on with the client's close when no channel is parked any more. */
 void connection_drained(struct session *session);
-
-/* The fault of a method whose arguments cannot be read; `arguments` are its bytes after the ids. */
-void connection_fault_undecodable(
-    struct session *session, enum method_kind kind, struct bytes arguments);
-
-/* The fault of a frame of no known type, or too short for its type. */
-void connection_fault_unknown_frame(struct session *session, const struct frame *frame);
-
-/* The fault of a frame in a wrong place. */
-void connection_fault_unexpected_frame(struct session *session, const struct frame *frame);
 
 #endif
