@@ -17,6 +17,10 @@ struct exchange;
 
 /* A topology with the virtual host "/" and its pre-declared exchanges. */
 struct topology *topology_new(void);
+
+/* The same with a seed for the hashes of names and keys. A server takes a random one, so that peers
+ * cannot choose names that collide. */
+struct topology *topology_new_seeded(uint64_t hash_seed);
 void topology_free(struct topology *topology);
 
 /* The virtual host of that name, or NULL. It lives as long as the topology. */
@@ -44,7 +48,11 @@ const struct queue_entry *vhost_find_queue(const struct vhost *vhost, struct byt
 void vhost_each_queue(const struct vhost *vhost,
     bool (*each)(void *context, const struct queue_entry *entry), void *context);
 uint32_t vhost_queue_count(const struct vhost *vhost);
+
+/* With the default exchange and the other pre-declared ones. */
 uint32_t vhost_exchange_count(const struct vhost *vhost);
+
+/* Without the implied bindings of the default exchange, one for each queue. */
 uint32_t vhost_binding_count(const struct vhost *vhost);
 
 /* ---- routing ---- */
@@ -54,10 +62,20 @@ struct routes {
     uint32_t count;
     uint32_t capacity;
     queue_ref *queues; /* inline_queues or owned memory */
+    uint32_t *index;   /* finds a queue among many (core/routes.c) */
+    uint32_t index_capacity;
+    uint32_t index_mask;
+    uint32_t indexed; /* how many queues the index covers */
     queue_ref inline_queues[16];
 };
 
 void routes_init(struct routes *routes);
+
+/* Forgets the queues but keeps the memory, for the next publish. */
+static inline void routes_reset(struct routes *routes) {
+    routes->count = 0;
+    routes->indexed = 0;
+}
 void routes_deinit(struct routes *routes);
 
 enum route_status {
@@ -69,10 +87,23 @@ enum route_status {
 /* Routes a message by its exchange's name, bindings, exchange-to-exchange bindings and alternate
  * exchanges; each exchange is visited once and each queue given once. `headers` is the validated
  * field table of the headers property (empty when there is none). *ret_by_headers tells whether the
- * headers mattered, in which case the result must not be cached by the routing key. CC and BCC are
- * not looked at here: the caller calls again for each key, adding to the same routes. */
+ * headers mattered, in which case the result must not be cached by the routing key. */
 enum route_status vhost_route(const struct vhost *vhost, struct bytes exchange,
     struct bytes routing_key, struct bytes headers, struct routes *routes, bool *ret_by_headers);
+
+/* A publish with several routing keys: its own, then those of CC and BCC (which are not looked at
+ * here). They are routed together, as an alternate exchange is used only when none of them leads
+ * anywhere. */
+struct route_query {
+    struct bytes exchange;
+    const struct bytes *routing_keys;
+    uint32_t routing_key_count; /* at least 1 */
+    struct bytes headers;
+};
+
+/* As vhost_route, for all of the query's routing keys. */
+enum route_status vhost_route_query(const struct vhost *vhost, const struct route_query *query,
+    struct routes *routes, bool *ret_by_headers);
 
 /* ---- changes: requests, answered with RabbitMQ's codes and texts ---- */
 
@@ -96,6 +127,7 @@ struct change {
     bool internal;
     bool if_unused;
     bool if_empty;
+    bool server_named; /* QUEUE_DECLARE: the broker made the name up, it may begin with "amq." */
     connection_ref connection; /* who asks; 0 for the broker itself */
     struct bytes name;         /* the exchange or queue; of a binding, the destination */
     struct bytes source;       /* of a binding, the source exchange */
@@ -117,15 +149,16 @@ struct change_result {
 void vhost_change(
     struct vhost *vhost, const struct change *change, struct change_result *ret_result);
 
-/* True when the change can be answered without writing: passive declares, and declares of what
- * exists, whether equivalent or not; then the answer is given. Needs the read lock only. For queues
- * an answer with code REPLY_OK names the queue, whose shard knows the counts. False when the
- * registrar has to do it. */
+/* True when the change can be answered without writing: passive declares, declares of what exists
+ * (whether equivalent or not) and declares that are refused; then the answer is given. Needs the
+ * read lock only. For queues an answer with code REPLY_OK names the queue, whose shard knows the
+ * counts. False when the registrar has to do it. */
 bool vhost_answer(
     const struct vhost *vhost, const struct change *change, struct change_result *ret_result);
 
-/* The checks of any operation on an existing queue by `connection`: 404 "no queue 'q' in vhost '/'",
- * 405 when it is another connection's exclusive queue. Gives the entry, or NULL with code and text. */
+/* The checks of any operation on an existing queue by `connection`: 404 "no queue 'q' in vhost
+ * '/'", 405 when it is another connection's exclusive queue. Gives the entry, or NULL with code and
+ * text. */
 const struct queue_entry *vhost_use_queue(const struct vhost *vhost, struct bytes name,
     connection_ref connection, struct change_result *ret_result);
 
@@ -134,7 +167,8 @@ const struct queue_entry *vhost_use_queue(const struct vhost *vhost, struct byte
 void vhost_check_new_queue(
     const struct vhost *vhost, const struct change *change, struct change_result *ret_result);
 
-/* Puts a queue that its shard has made. Binds it to the default exchange. The name must be free. */
+/* Puts a queue that its shard has made. Binds it to the default exchange. The name must be free. An
+ * exclusive queue is kept as one that is not durable, as RabbitMQ does. */
 void vhost_put_queue(struct vhost *vhost, const struct change *change, queue_ref queue);
 
 /* Removes the queue and its bindings (auto-delete exchanges may go with them). False when no queue

@@ -1,0 +1,115 @@
+/* map_test: the open-addressing map against a plain list, with hashes that collide on purpose. */
+#include "unit.h"
+
+#include "base/map.h"
+#include "base/memory.h"
+#include "base/prng.h"
+
+struct thing {
+    uint64_t hash;
+    bool in;
+};
+
+/* How often a probe for the thing's hash gives the thing. */
+static int times_found(const struct map *map, const struct thing *thing) {
+    struct map_probe probe = map_probe(map, thing->hash);
+    const struct thing *item;
+    int times = 0;
+    while ((item = map_probe_next(&probe)) != NULL) {
+        assert_int_equal(item->hash, thing->hash);
+        if (item == thing) times++;
+    }
+    return times;
+}
+
+static void empty_map_finds_nothing(void **state) {
+    (void)state;
+    struct map map = {0};
+    struct map_probe probe = map_probe(&map, 7);
+    assert_null(map_probe_next(&probe));
+    assert_int_equal(map_slot_count(&map), 0);
+    assert_int_equal(map_bytes(&map), 0);
+    map_deinit(&map);
+}
+
+/* Few distinct hashes, most of which share their low bits: long clusters that wrap around. */
+static void random_puts_and_removes(void **state) {
+    (void)state;
+    enum { THINGS = 600, STEPS = 40000 };
+    static const uint64_t masks[] = {UINT64_MAX, 0xff, 0xf00000000000000f, 0x7ffffffffffffff8};
+    struct thing *things = mem_new_array(THINGS, sizeof *things);
+    for (size_t round = 0; round < COUNT_OF(masks); round++) {
+        struct map map = {0};
+        struct prng prng;
+        prng_init(&prng, round);
+        uint32_t count = 0;
+        for (int i = 0; i < THINGS; i++) {
+            things[i] = (struct thing){.hash = prng_next(&prng) & masks[round]};
+        }
+        for (int step = 0; step < STEPS; step++) {
+            struct thing *thing = &things[prng_below(&prng, THINGS)];
+            bool grow = prng_chance(&prng, step % 10000 < 5000 ? 70 : 20);
+            if (thing->in && !grow) {
+                map_remove(&map, thing->hash, thing);
+                thing->in = false;
+                count--;
+            } else if (!thing->in && grow) {
+                map_put(&map, thing->hash, thing);
+                thing->in = true;
+                count++;
+            }
+            assert_int_equal(map.count, count);
+            const struct thing *other = &things[prng_below(&prng, THINGS)];
+            assert_int_equal(times_found(&map, other), other->in ? 1 : 0);
+        }
+        uint32_t walked = 0;
+        for (uint32_t at = 0; at < map_slot_count(&map); at++) {
+            const struct thing *item = map_item_at(&map, at);
+            if (!item) continue;
+            assert_true(item->in);
+            walked++;
+        }
+        assert_int_equal(walked, count);
+        map_deinit(&map);
+    }
+    mem_free(things);
+}
+
+static void memory_follows_the_count(void **state) {
+    (void)state;
+    enum { THINGS = 10000 };
+    static struct thing things[THINGS];
+    struct map map = {0};
+    for (uint32_t i = 0; i < THINGS; i++) {
+        things[i].hash = i * 0x9e3779b97f4a7c15u;
+        map_put(&map, things[i].hash, &things[i]);
+    }
+    assert_true(map_bytes(&map) <= THINGS * 16 * 4);
+    for (uint32_t i = 10; i < THINGS; i++) {
+        map_remove(&map, things[i].hash, &things[i]);
+    }
+    assert_true(map_bytes(&map) <= 10 * 16 * 8);
+    for (uint32_t i = 0; i < 10; i++) {
+        assert_int_equal(times_found(&map, &things[i]), 1);
+        map_remove(&map, things[i].hash, &things[i]);
+    }
+    assert_int_equal(map_bytes(&map), 0);
+}
+
+static void seeds_change_hashes(void **state) {
+    (void)state;
+    assert_true(map_hash(BYTES("a"), 1) == map_hash(BYTES("a"), 1));
+    assert_true(map_hash(BYTES("a"), 1) != map_hash(BYTES("a"), 2));
+    assert_true(map_hash(BYTES("a"), 1) != map_hash(BYTES("b"), 1));
+    assert_true(map_hash(bytes_of(NULL, 0), 3) == map_hash(BYTES(""), 3));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(empty_map_finds_nothing),
+        cmocka_unit_test(random_puts_and_removes),
+        cmocka_unit_test(memory_follows_the_count),
+        cmocka_unit_test(seeds_change_hashes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
