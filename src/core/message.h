@@ -28,7 +28,7 @@ struct message {
     uint8_t data[];        /* exchange, routing key, properties, body */
 };
 
-static_assert(sizeof(struct message) == 40, "the header of every message in memory");
+static_assert(sizeof(struct message) == 32, "the header of every message in memory");
 
 static inline struct bytes message_exchange(const struct message *message) {
     return bytes_of(message->data, message->exchange_size);
@@ -60,8 +60,10 @@ static inline uint64_t message_cost(const struct message *message) {
     return sizeof *message + message->capacity;
 }
 
-/* A shard's message memory. Not thread-safe; each shard has its own. */
+/* A shard's message memory. Not thread-safe; each shard has its own. Blocks of up to 16 KiB come
+ * from slabs of one size each, larger ones from malloc. */
 struct message_pool;
+struct slab_class;
 
 /* `home` is the shard's number. */
 struct message_pool *message_pool_new(uint8_t home);
@@ -69,9 +71,17 @@ struct message_pool *message_pool_new(uint8_t home);
 /* Releases the pool and its free blocks. Every message of it must have come back. */
 void message_pool_free(struct message_pool *pool);
 
-/* Bytes of blocks that are in use anywhere (not in the free lists), and their number. */
+/* Bytes of this pool's messages that are in use anywhere (message_cost each), and their number.
+ * A shard that has stopped and has all its blocks back shows 0, or there is a leak. */
 uint64_t message_pool_bytes(const struct message_pool *pool);
 uint64_t message_pool_count(const struct message_pool *pool);
+
+/* Bytes of address space that the pool holds for blocks and chunks, used or not. After a burst it
+ * falls back to a few MiB; pages that were never written are not resident. */
+uint64_t message_pool_held_bytes(const struct message_pool *pool);
+
+/* Where this shard's queues take their chunks of entries from (core/entries.h). */
+struct slab_class *message_pool_chunks(struct message_pool *pool);
 
 /* A message with one reference, its exchange, routing key and properties copied, and room for
  * body_size bytes of body, which the caller fills before sharing it. The sizes have been checked
@@ -79,16 +89,25 @@ uint64_t message_pool_count(const struct message_pool *pool);
 struct message *message_new(struct message_pool *pool, struct bytes exchange,
     struct bytes routing_key, struct bytes properties, uint32_t body_size);
 
-/* Adds `count` references. */
+/* Adds `count` references; the caller holds one. A holder that reads 1 is the only one, and only a
+ * holder can add, so nobody races with its plain store: most messages never pay for a locked
+ * instruction. */
 static inline void message_ref(struct message *message, uint32_t count) {
-    atomic_fetch_add_explicit(&message->refs, count, memory_order_relaxed);
+    uint32_t refs = atomic_load_explicit(&message->refs, memory_order_relaxed);
+    check(refs != 0);
+    if (refs == 1) {
+        atomic_store_explicit(&message->refs, 1 + count, memory_order_relaxed);
+    } else {
+        atomic_fetch_add_explicit(&message->refs, count, memory_order_relaxed);
+    }
 }
 
 /* Drops one reference; with the last one the block goes into `pool`, the caller's own, to be reused
  * or sent home. NULL is fine. Always gives NULL. */
 struct message *message_unref(struct message_pool *pool, struct message *message);
 
-/* Takes the chain (linked by next) of blocks that belong to shard `home`; NULL when there is none. */
+/* Takes the chain (linked by next) of blocks that belong to shard `home`; NULL when there is none.
+ */
 struct message *message_pool_take_away(struct message_pool *pool, uint8_t home);
 
 /* Takes back a chain of this pool's own blocks. */

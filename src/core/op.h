@@ -36,8 +36,8 @@ enum {
     OP_RETURNED = 64   /* REQUEUE: it never reached the client (the channel was gone) */
 };
 
-/* A consumer as its queue knows it: a slot of the queue's consumer table and the slot's generation.
- * Zero is none (basic.get). */
+/* A consumer as its queue knows it: a serial number of the queue, which is never used again.
+ * Whoever holds one of a consumer that is gone names nobody. Zero is none (basic.get). */
 typedef uint32_t consumer_handle;
 
 struct op {
@@ -56,8 +56,8 @@ struct op {
         } range;
         struct { /* CONSUME */
             uint32_t tag_id;
-            uint32_t prefetch;   /* per consumer, 0 = no limit */
-            int32_t priority;    /* x-priority; higher first */
+            uint32_t prefetch; /* per consumer, 0 = no limit */
+            int32_t priority;  /* x-priority; higher first */
         } consume;
         struct { /* CANCEL, TOKENS */
             uint32_t tag_id;
@@ -68,10 +68,7 @@ struct op {
 };
 
 /* effect.flags */
-enum {
-    EFFECT_REDELIVERED = 1,
-    EFFECT_NO_ACK = 2
-};
+enum { EFFECT_REDELIVERED = 1, EFFECT_NO_ACK = 2 };
 
 struct effect {
     uint8_t kind; /* enum effect_kind */
@@ -82,8 +79,8 @@ struct effect {
         uint32_t tag_id;  /* DELIVER, CONSUMER_LOST, TOKENS_...: the session's consumer */
     };
     connection_ref connection;
-    struct message *message; /* DELIVER, GOT: one reference goes with it */
-    uint64_t seq;            /* DELIVER, GOT: names the message when it is settled */
+    struct message *message;  /* DELIVER, GOT: one reference goes with it */
+    uint64_t seq;             /* DELIVER, GOT: names the message when it is settled */
     consumer_handle consumer; /* DELIVER, CONSUMED, TOKENS_... */
     uint16_t code;            /* enum reply_code of an answer; 0 is success */
     uint32_t messages;        /* ready messages: GOT (left), PURGED and DELETED (gone), STATED */

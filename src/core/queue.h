@@ -5,34 +5,20 @@
  *                  ^                          |
  *                  +--------- REQUEUE --------+
  *
- * A pure machine: ops come in, effects go out; no clock, socket or file. A message is in exactly one
- * of the places above. Ready messages leave in the order of their sequence number; a requeued one
- * goes back to its old place, so order survives a lost consumer. queue_apply yields O(1) effects;
- * deliveries and everything else that can be long is owed work that queue_pump does in slices.
+ * A pure machine: ops come in, effects go out; no clock, socket or file. A message is in exactly
+ * one of the places above. Ready messages leave in the order of their sequence number; a requeued
+ * one goes back to its old place, so order survives a lost consumer. queue_apply yields O(1)
+ * effects; deliveries and everything else that can be long is owed work that queue_pump does in
+ * slices.
  *
  * Consumers take turns (round robin among those of the highest priority that can take a message). A
- * consumer can take one while it is below its prefetch, its connection has byte credit and, when its
- * channel has a shared prefetch, it holds a token. */
+ * consumer can take one while it is below its prefetch, its connection has byte credit and, when
+ * its channel has a shared prefetch, it holds a token. */
 #ifndef CORE_QUEUE_H
 #define CORE_QUEUE_H
 
-#include "base/list.h"
+#include "core/credit.h"
 #include "core/op.h"
-
-/* Byte credit: what may be under way from one shard's queues to one connection, in bytes. It belongs
- * to the connection; all its consumers at this shard share it. While it is used up, those consumers
- * wait here instead of in their queues. */
-struct credit {
-    int64_t bytes; /* may pass below zero by one message */
-    uint32_t users; /* consumers that refer to it */
-    struct list waiting;
-};
-
-void credit_init(struct credit *credit, int64_t bytes);
-
-/* Gives `bytes` back. When there is credit again, the waiting consumers return to their queues, and
- * each of those queues is put last in `pump` (queue_in_pump) unless it is in a list already. */
-void credit_add(struct credit *credit, int64_t bytes, struct list *pump);
 
 /* Effective settings: computed outside from arguments and policies, never by the queue itself. */
 struct queue_settings {
@@ -51,11 +37,20 @@ void queue_free(struct queue *queue);
 
 /* Applies one op. Appends at most 2 effects; effects->count must leave room for them. For CONSUME
  * the connection's credit at this shard is passed and kept by reference until the consumer is gone
- * (users counts it); NULL for every other op. After DELETE answered with code 0, and after GONE, the
- * queue is `gone`: later ops are answered as by an empty queue that takes nothing (ENQUEUE drops,
- * CONSUME, GET, PURGE, STAT, DELETE answer NOT_FOUND).
+ * (users counts it); NULL for every other op. After DELETE answered with code 0, and after GONE,
+ * the queue is `gone`: later ops are answered as by an empty queue that takes nothing (ENQUEUE
+ * drops, CONSUME, GET, PURGE, STAT, DELETE answer NOT_FOUND).
  *
- * SETTLE and REQUEUE of a seq that is not unacked are ignored: mail may outlive what it speaks of. */
+ * SETTLE and REQUEUE of a seq that is not unacked are ignored, and so is a consumer that is gone:
+ * mail may outlive what it speaks of.
+ *
+ * CANCEL without a handle is found by connection, channel and tag; one with request 0 is not
+ * answered, one of an unknown consumer is. Its unacked messages stay unacked. Tokens that the
+ * consumer held come back first (TOKENS_BACK). When an auto-delete queue loses its last consumer
+ * so, it is gone at once; the GONE effect is owed work.
+ *
+ * TOKENS for a consumer that is gone come back at once; those for one that cannot take a message,
+ * and all unused ones when nothing is ready any more, come back by queue_pump. */
 void queue_apply(
     struct queue *queue, const struct op *op, struct credit *credit, struct effects *effects);
 
@@ -70,14 +65,30 @@ bool queue_owes(const struct queue *queue);
 struct list_node *queue_in_pump(struct queue *queue);
 struct queue *queue_of_pump(struct list_node *node);
 
+/* The ref it was made with. */
 queue_ref queue_self(const struct queue *queue);
+
+/* Whether it has been deleted; what it still owes is only notices and releases. */
 bool queue_gone(const struct queue *queue);
+
+/* Counts as clients see them; all are 0 once the queue is gone. */
 uint64_t queue_ready_count(const struct queue *queue);
+/* Delivered or got, and neither settled nor requeued. */
 uint64_t queue_unacked_count(const struct queue *queue);
+/* Consumers, whether they can take a message or not. */
 uint32_t queue_consumer_count(const struct queue *queue);
-uint64_t queue_bytes(const struct queue *queue); /* bodies of ready and unacked messages */
+/* Bytes of the bodies of ready and unacked messages. */
+uint64_t queue_bytes(const struct queue *queue);
 
 /* Checks every invariant: O(n). For tests and the simulator. */
 void queue_check(const struct queue *queue);
+
+/* A delivery's method, header and frames, roughly: empty messages use up credit too. */
+enum { DELIVERY_OVERHEAD_BYTES = 64 };
+
+/* What delivering `message` takes from byte credit. Whoever has written it out gives it back. */
+static inline int64_t queue_delivery_cost(const struct message *message) {
+    return (int64_t)message->body_size + message->properties_size + DELIVERY_OVERHEAD_BYTES;
+}
 
 #endif

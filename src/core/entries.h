@@ -1,0 +1,174 @@
+/* entries: the messages of one queue by sequence number, dense where traffic is, sparse behind it.
+ *
+ *   strays (sorted array)          ring of chunks, 64 entries each
+ *   [7] [912] [3001]     ...      | 80 | -- | 82 | 83 |
+ *                                   ^first          ^tail: where the next one goes
+ *
+ * New entries go into the tail chunk. A chunk without entries is given back at once, so an empty
+ * queue holds none, and the ring's front moves past such gaps. Where only a few entries are left
+ * behind of what is being delivered (a consumer that never settles), they are moved one by one into
+ * `strays`, so that neither chunks nor the ring grow with the distance: beyond the dense part,
+ * memory follows the number of entries.
+ *
+ * Whether an entry is ready is for the queue to know (by its cursor and its runs of requeued ones);
+ * here an entry is live, or it is not. An entry without a message in memory is left room for: its
+ * body would be in a file. */
+#ifndef CORE_ENTRIES_H
+#define CORE_ENTRIES_H
+
+#include "core/message.h"
+#include "core/slab.h"
+
+enum {
+    CHUNK_ENTRIES = 64,  /* one bit each in a word */
+    RING_SMALL = 2,      /* chunks that the ring can hold without memory of its own */
+    SPARSE_SPAN_MIN = 4, /* chunks behind the cursor, from which on sparseness is looked at */
+    SPARSE_ENTRIES = 4   /* fewer entries per chunk than this are sparse */
+};
+
+/* entry.flags */
+enum {
+    ENTRY_UNACKED = 1,
+    ENTRY_REDELIVERED = 2,
+    ENTRY_REMOVED = 4 /* strays only: where a removed one was */
+};
+
+struct entry {
+    struct message *message; /* with one reference */
+    uint32_t body_size;
+    uint8_t flags;
+    uint8_t attempts; /* deliveries that came back, saturating */
+};
+
+static_assert(sizeof(struct entry) == 16, "what a waiting message costs beside itself");
+
+struct chunk {
+    uint64_t live; /* bit i: entries[i] is there */
+    uint64_t unused;
+    struct entry entries[CHUNK_ENTRIES];
+};
+
+struct stray {
+    uint64_t seq;
+    struct entry entry;
+};
+
+/* Sorted by seq; appended at the end, removed anywhere. */
+struct strays {
+    struct stray *list;
+    uint32_t first; /* index of the first that is not removed */
+    uint32_t count; /* indexes in use, removed ones included */
+    uint32_t capacity;
+    uint32_t live;
+};
+
+struct entries {
+    struct chunk **ring;
+    uint32_t ring_capacity; /* a power of two */
+    uint32_t ring_first;    /* index in ring of chunk number `first` */
+    uint32_t span;          /* chunk numbers covered, gaps included; the first is none */
+    struct chunk *tail;     /* holds next_seq, or NULL while there is no such chunk */
+    uint64_t first;         /* number (seq / 64) of the ring's first chunk */
+    uint64_t next_seq;      /* of the next entry; the first is 1 */
+    uint64_t live;          /* entries in the ring */
+    struct strays *strays;  /* NULL while there are none */
+    struct slab_class *chunks;
+    struct chunk *small[RING_SMALL];
+};
+
+/* `chunks` is where chunks are taken from, borrowed. */
+void entries_init(struct entries *entries, struct slab_class *chunks);
+
+/* The entries have been removed. */
+void entries_deinit(struct entries *entries);
+
+/* Makes the chunk that next_seq belongs to. */
+struct chunk *entries_open_tail(struct entries *entries);
+
+/* Gives chunk `number` back, which has lost its last entry. */
+void entries_close_chunk(struct entries *entries, uint64_t number);
+
+/* entries_find and entries_remove for what is not in the ring. */
+struct entry *entries_find_stray(const struct entries *entries, uint64_t seq);
+/* The stray must be there. */
+void entries_remove_stray(struct entries *entries, uint64_t seq);
+
+/* Moves the oldest entries to strays while those before `cursor` are sparse, a bounded number of
+ * chunks per call. */
+void entries_move_strays(struct entries *entries, uint64_t cursor);
+
+/* The first entry with *seq <= its seq < end, whose seq is put into *seq; NULL when there is none.
+ * It may be removed while walking. */
+struct entry *entries_next(const struct entries *entries, uint64_t *seq, uint64_t end);
+
+/* Checks the invariants. */
+void entries_check(const struct entries *entries);
+
+/* Number of entries anywhere. */
+static inline uint64_t entries_count(const struct entries *entries) {
+    return entries->live + (entries->strays ? entries->strays->live : 0);
+}
+
+/* Where chunk `number` hangs in the ring, which covers it. */
+static inline struct chunk **entries_slot(const struct entries *entries, uint64_t number) {
+    uint64_t index = entries->ring_first + (number - entries->first);
+    return &entries->ring[index & (entries->ring_capacity - 1)];
+}
+
+/* The chunk that may hold `seq`, or NULL. */
+static inline struct chunk *entries_chunk(const struct entries *entries, uint64_t seq) {
+    uint64_t number = seq / CHUNK_ENTRIES;
+    if (number - entries->first >= entries->span) return NULL; /* also when below first */
+    return *entries_slot(entries, number);
+}
+
+/* Appends `message`, taking the caller's reference; gives its seq. */
+static inline uint64_t entries_put(struct entries *entries, struct message *message) {
+    uint64_t seq = entries->next_seq;
+    struct chunk *chunk = entries->tail;
+    if (__builtin_expect(chunk == NULL, 0)) chunk = entries_open_tail(entries);
+    uint32_t at = seq % CHUNK_ENTRIES;
+    uint32_t body_size = message->body_size;
+    entries->next_seq = seq + 1;
+    chunk->live |= (uint64_t)1 << at;
+    chunk->entries[at] = (struct entry){.message = message, .body_size = body_size};
+    entries->live++;
+    if (at == CHUNK_ENTRIES - 1) entries->tail = NULL;
+    return seq;
+}
+
+/* The entry, or NULL when there is none of that seq; valid until entries are put or removed. */
+static inline struct entry *entries_find(const struct entries *entries, uint64_t seq) {
+    struct chunk *chunk = entries_chunk(entries, seq);
+    if (__builtin_expect(chunk == NULL, 0)) return entries_find_stray(entries, seq);
+    uint32_t at = seq % CHUNK_ENTRIES;
+    return chunk->live >> at & 1 ? &chunk->entries[at] : NULL;
+}
+
+/* Forgets the entry, which must be there; its reference has been taken by the caller. */
+static inline void entries_remove(struct entries *entries, uint64_t seq) {
+    struct chunk *chunk = entries_chunk(entries, seq);
+    if (__builtin_expect(chunk == NULL, 0)) {
+        entries_remove_stray(entries, seq);
+        return;
+    }
+    uint64_t bit = (uint64_t)1 << (seq % CHUNK_ENTRIES);
+    check(chunk->live & bit);
+    chunk->live &= ~bit;
+    entries->live--;
+    if (chunk->live == 0) entries_close_chunk(entries, seq / CHUNK_ENTRIES);
+}
+
+/* Whether the entries before `cursor`, the seq from which on all are there, have become sparse. */
+static inline bool entries_sparse(const struct entries *entries, uint64_t cursor) {
+    uint64_t span = cursor / CHUNK_ENTRIES - entries->first;
+    uint64_t behind = entries->live - (entries->next_seq - cursor);
+    return span >= SPARSE_SPAN_MIN && behind < span * SPARSE_ENTRIES;
+}
+
+/* To be called now and then, with the seq from which on all entries are there. */
+static inline void entries_tidy(struct entries *entries, uint64_t cursor) {
+    if (__builtin_expect(entries_sparse(entries, cursor), 0)) entries_move_strays(entries, cursor);
+}
+
+#endif
