@@ -173,7 +173,7 @@ static void unused_bits_are_ignored(void **state) {
 static void unknown_ids(void **state) {
     (void)state;
     static const uint16_t ids[][2] = {
-        {0, 0}, {10, 0}, {10, 12}, {20, 30}, {30, 10}, {60, 200}, {61, 40}, {0xffff, 0xffff}};
+        {0, 0}, {10, 0}, {10, 12}, {20, 30}, {30, 12}, {60, 200}, {61, 40}, {0xffff, 0xffff}};
     for (size_t i = 0; i < COUNT_OF(ids); i++) {
         uint8_t memory[4];
         struct writer writer = writer_over(memory, sizeof memory);
