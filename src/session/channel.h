@@ -39,9 +39,11 @@ enum channel_expect { EXPECT_METHOD, EXPECT_HEADER, EXPECT_BODY };
 enum channel_mode { MODE_PLAIN, MODE_CONFIRM, MODE_TX };
 
 struct unacked;
+struct settle_runs;
 struct confirms;
 struct content;
 struct tx;
+struct consuming;
 struct parked_input;
 
 struct channel {
@@ -62,16 +64,17 @@ struct channel {
 
     char *last_queue; /* the queue declared last, zero-terminated, owned; NULL when there is none */
 
-    /* Of channel_basic.c, publish.c and channel_tx.c; NULL until used. */
+    /* Of channel_basic.c, channel_consume.c, publish.c and channel_tx.c; NULL until used. */
     struct unacked *unacked;
+    struct settle_runs *settled; /* acks of this turn that were not said below yet */
     struct confirms *confirms;
     struct content *content; /* being assembled */
     struct tx *tx;
-    struct list consumers;
-    uint32_t consumer_count;
-    uint16_t prefetch;        /* qos global=false: for new consumers; 0 is no limit */
-    uint16_t shared_prefetch; /* qos global=true: for all; 0 is no limit */
-    uint32_t shared_used;     /* tokens given out */
+    struct consuming *consuming;
+    struct list consumers;   /* struct channel_consumer (session/consuming.h) */
+    uint32_t consumer_count; /* those that have been told consume-ok */
+    uint16_t prefetch;       /* qos global=false: for new consumers; 0 is no limit */
+    bool get_no_ack;         /* of the basic.get that the channel waits for */
     uint64_t next_delivery_tag;
 };
 
@@ -112,6 +115,7 @@ void channel_wake(struct channel *channel);
 
 /* ---- for connection.c and session.c ---- */
 
+/* A channel in state NEW. channel_free wants it CLOSED. */
 struct channel *channel_new(struct session *session, uint16_t number, uint32_t epoch);
 void channel_free(struct channel *channel);
 
@@ -136,8 +140,9 @@ void channel_end(struct channel *channel);
 
 /* ---- the handlers: a method that a client may send without one does not link ---- */
 
-/* access.*, channel.*: channel.c. exchange.*, queue.*: channel_topology.c. basic.*:
- * channel_basic.c, but basic.publish: publish.c or channel_basic.c. tx.*, confirm.*: channel_tx.c.
+/* access.*, channel.*: channel.c. exchange.*, queue.*: channel_topology.c. basic.*: publish,
+ * publish.c; consume, cancel, qos, channel_consume.c; else channel_basic.c. tx.*, confirm.*:
+ * channel_tx.c.
  * connection.* have no handler here: they are refused on channels. */
 #define METHOD(class, method, class_id, method_id, sender, fields)                                 \
     void channel_on_##class##_##method(                                                            \
@@ -158,7 +163,7 @@ void channel_tx_on_answer(struct channel *channel, const struct answer *answer);
 void publish_on_header(struct channel *channel, struct bytes payload);
 void publish_on_body(struct channel *channel, struct bytes payload);
 
-/* ---- what comes from below: channel_basic.c, for an open channel ---- */
+/* ---- what comes from below: channel_basic.c and channel_consume.c, for an open channel ---- */
 
 /* The message's reference comes with it. A delivery for a consumer that is gone is given back. */
 void channel_on_deliver(struct channel *channel, queue_ref queue, const struct effect *effect);

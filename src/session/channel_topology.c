@@ -3,13 +3,11 @@
  * channel's own rules: the queue declared last, names the broker makes up, replies and their
  * absence. */
 #include "base/memory.h"
+#include "session/base64url.h"
 #include "session/channel.h"
 #include "session/reply_to.h"
 
-enum {
-    NAME_RANDOM_BYTES = 16,
-    NAME_RANDOM_CHARACTERS = 22, /* of base64, without padding */
-};
+enum { NAME_RANDOM_BYTES = 16 };
 
 /* ---- requests ---- */
 
@@ -115,18 +113,12 @@ void channel_on_exchange_unbind(
 
 /* "amq.gen-" and 128 random bits; `memory` has room for any name. */
 static struct bytes make_name(struct session *session, uint8_t memory[NAME_BYTES_MAX]) {
-    static const char letters[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     struct bytes prefix = BYTES("amq.gen-");
-    uint8_t random[NAME_RANDOM_BYTES + 1] = {0}; /* one more, so that the last six bits are there */
-    session->calls->random(session->host, random, NAME_RANDOM_BYTES);
+    uint8_t random[NAME_RANDOM_BYTES];
+    session->calls->random(session->host, random, sizeof random);
     memcpy(memory, prefix.data, prefix.size);
-    for (uint32_t i = 0; i < NAME_RANDOM_CHARACTERS; i++) {
-        uint32_t bit = i * 6;
-        uint32_t pair = (uint32_t)random[bit / 8] << 8 | random[bit / 8 + 1];
-        memory[prefix.size + i] = (uint8_t)letters[pair >> (10 - bit % 8) & 63];
-    }
-    return bytes_of(memory, prefix.size + NAME_RANDOM_CHARACTERS);
+    base64url_encode(bytes_of(random, sizeof random), memory + prefix.size);
+    return bytes_of(memory, prefix.size + BASE64URL_CHARACTERS(NAME_RANDOM_BYTES));
 }
 
 static void remember_queue(struct channel *channel, const char *name) {
