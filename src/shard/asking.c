@@ -4,6 +4,54 @@
 #include "base/str.h"
 #include "shard/connection.h"
 
+/* ---- rights ---- */
+
+bool connection_may(const struct connection *connection, enum access_operation operation,
+    enum access_kind kind, struct bytes name, char text[256]) {
+    struct bytes user = connection->user ? name_bytes(connection->user) : BYTES("");
+    struct access_subject subject = {.user = user,
+        .vhost = bytes_text(vhost_name(connection->vhost)),
+        .logged_in = connection->user != NULL};
+    if (access_authorize(&subject, operation, (struct access_object){kind, name})) return true;
+    str_format(text, 256, "access to %s '%.*s' in vhost '%s' refused for user '%.*s'",
+        kind == ACCESS_QUEUE ? "queue" : "exchange", (int)name.size, (const char *)name.data,
+        vhost_name(connection->vhost), (int)user.size, (const char *)user.data);
+    return false;
+}
+
+/* Fills in the refusal of an operation on a queue. */
+static bool may_use_queue(const struct connection *connection, enum access_operation operation,
+    struct bytes name, struct answer *answer) {
+    *answer = (struct answer){.code = REPLY_ACCESS_REFUSED};
+    return connection_may(connection, operation, ACCESS_QUEUE, name, answer->text);
+}
+
+/* The rights that a change needs: configure to make and delete, write on what a binding feeds, read
+ * on what it takes from. */
+static bool may_change(
+    const struct connection *connection, const struct change *change, struct answer *answer) {
+    *answer = (struct answer){.code = REPLY_ACCESS_REFUSED};
+    switch (change->kind) {
+    case CHANGE_EXCHANGE_DECLARE:
+    case CHANGE_EXCHANGE_DELETE:
+        return connection_may(
+            connection, ACCESS_CONFIGURE, ACCESS_EXCHANGE, change->name, answer->text);
+    case CHANGE_QUEUE_DECLARE:
+    case CHANGE_QUEUE_DELETE:
+        return connection_may(
+            connection, ACCESS_CONFIGURE, ACCESS_QUEUE, change->name, answer->text);
+    case CHANGE_EXCHANGE_BIND:
+    case CHANGE_EXCHANGE_UNBIND:
+    case CHANGE_QUEUE_BIND:
+    case CHANGE_QUEUE_UNBIND: break;
+    }
+    bool queue = change->kind == CHANGE_QUEUE_BIND || change->kind == CHANGE_QUEUE_UNBIND;
+    return connection_may(connection, ACCESS_WRITE, queue ? ACCESS_QUEUE : ACCESS_EXCHANGE,
+               change->name, answer->text) &&
+           connection_may(
+               connection, ACCESS_READ, ACCESS_EXCHANGE, change->source, answer->text);
+}
+
 /* ---- asks ---- */
 
 static struct ask *ask_put(struct connection *connection, uint16_t channel, uint32_t number,
@@ -88,6 +136,7 @@ static void answer_result(struct answer *answer, const struct change_result *res
 static bool ask_change(void *host, uint16_t channel, uint32_t number, const struct change *asked,
     struct answer *ret_answer) {
     struct connection *connection = host;
+    if (!may_change(connection, asked, ret_answer)) return true;
     struct change change = *asked;
     change.connection = connection->self;
     struct change_result result = {0};
@@ -112,6 +161,7 @@ static bool ask_change(void *host, uint16_t channel, uint32_t number, const stru
 /* Finds the queue that `name` names for this connection; 0 with the answer filled in otherwise. */
 static queue_ref use_queue(
     const struct connection *connection, struct bytes name, struct answer *ret_answer) {
+    if (!may_use_queue(connection, ACCESS_READ, name, ret_answer)) return 0;
     struct change_result result = {0};
     struct directory *directory = connection->shard->broker->directory;
     directory_read(directory);
@@ -206,6 +256,7 @@ static void tell_grant(void *host, queue_ref queue, uint16_t channel, uint32_t t
 static void ask_login(void *host, struct bytes user, struct bytes password) {
     struct connection *connection = host;
     bool ok = access_login(user, password, connection->local);
+    if (ok && !connection->user) connection->user = name_new(user);
     struct shard *shard = connection->shard;
     struct mail *mail = mesh_post(shard->broker->mesh, shard->number, shard->number);
     *mail = (struct mail){.kind = MAIL_LOGGED_IN, .flags = ok, .ref = connection->self};
@@ -215,14 +266,23 @@ static bool ask_vhost(void *host, struct bytes name, struct answer *ret_answer) 
     struct connection *connection = host;
     struct directory *directory = connection->shard->broker->directory;
     struct topology *topology = directory_read(directory);
-    struct vhost *vhost = topology_find_vhost(topology, name);
+    connection->vhost = topology_find_vhost(topology, name);
     directory_done(directory);
-    *ret_answer = (struct answer){.code = REPLY_OK};
-    connection->vhost = vhost;
-    if (vhost) return true;
-    ret_answer->code = REPLY_NOT_ALLOWED;
-    str_format(ret_answer->text, sizeof ret_answer->text, "vhost %.*s not found", (int)name.size,
-        (const char *)name.data);
+    *ret_answer = (struct answer){.code = REPLY_NOT_ALLOWED};
+    struct access_subject subject = {.user = name_bytes(connection->user),
+        .vhost = name,
+        .logged_in = true};
+    if (!connection->vhost) {
+        str_format(ret_answer->text, sizeof ret_answer->text, "vhost %.*s not found",
+            (int)name.size, (const char *)name.data);
+    } else if (!access_authorize(
+                   &subject, ACCESS_ENTER, (struct access_object){ACCESS_VHOST, name})) {
+        str_format(ret_answer->text, sizeof ret_answer->text,
+            "access to vhost '%.*s' refused for user '%.*s'", (int)name.size,
+            (const char *)name.data, (int)subject.user.size, (const char *)subject.user.data);
+    } else {
+        ret_answer->code = REPLY_OK;
+    }
     return true;
 }
 

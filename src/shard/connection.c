@@ -82,6 +82,7 @@ static void connection_free(struct connection *connection) {
     atomic_fetch_sub_explicit(&shard->connection_count, 1, memory_order_relaxed);
     counter_add(&shard->counters.connections_closed, 1);
     mem_free(connection->delivered);
+    mem_free(connection->user);
     mem_free(connection);
 }
 

@@ -2,6 +2,7 @@
 #ifndef SHARD_CONNECTION_H
 #define SHARD_CONNECTION_H
 
+#include "auth/access.h"
 #include "shard/shard.h"
 
 /* A question under way to a queue's shard; the answer's texts need what it was about. */
@@ -21,6 +22,7 @@ struct connection {
     struct list_node in_dirty;
     struct deadline deadline;
     struct vhost *vhost;
+    struct name *user; /* who has logged in; NULL before */
     struct ask *asks;
     uint64_t window_bytes; /* published and not yet applied by the owners */
     uint32_t window_publishes;
@@ -93,6 +95,11 @@ void connection_send_request(struct connection *connection, struct request *requ
 
 /* Asks the queue's shard for the counts that complete a declare. Takes the request. */
 void connection_ask_counts(struct connection *connection, struct request *request);
+
+/* True when the connection's user may do this; otherwise gives the text of the refusal. The one way
+ * to access_authorize. */
+bool connection_may(const struct connection *connection, enum access_operation operation,
+    enum access_kind kind, struct bytes name, char text[256]);
 
 /* ---- shard/publisher.c: publishes and their watermarks ---- */
 

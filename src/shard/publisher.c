@@ -163,30 +163,37 @@ static bool publish_reply(struct connection *connection, const struct publish *p
 
 /* ---- slow routes: headers exchanges, CC and BCC ---- */
 
-static enum route_status route_keys(const struct connection *connection,
-    const struct publish *publish, struct bytes keys, struct routes *routes) {
-    struct reader reader = reader_over(keys);
-    struct field field;
-    bool by_headers = false;
-    enum route_status status = ROUTE_OK;
-    while (status == ROUTE_OK && table_array_next(&reader, &field)) {
-        if (field.type != 'S') continue;
-        status = vhost_route(connection->vhost, message_exchange(publish->message), field.bytes,
-            publish->headers, routes, &by_headers);
+/* The routing key, and those of CC and BCC behind it. An array's element takes 5 bytes at least, so
+ * the sizes bound the count. */
+static uint32_t gather_keys(const struct publish *publish, struct bytes *ret_keys) {
+    const struct bytes arrays[] = {publish->cc, publish->bcc};
+    uint32_t count = 0;
+    ret_keys[count++] = message_routing_key(publish->message);
+    for (size_t i = 0; i < COUNT_OF(arrays); i++) {
+        struct reader reader = reader_over(arrays[i]);
+        struct field field;
+        while (table_array_next(&reader, &field)) {
+            if (field.type == 'S') ret_keys[count++] = field.bytes;
+        }
     }
-    return status;
+    return count;
 }
 
 static enum route_status route_slowly(
     const struct connection *connection, const struct publish *publish, struct routes *routes) {
+    size_t keys_max = 1 + (size_t)(publish->cc.size + publish->bcc.size) / 5;
+    struct bytes *keys = mem_new_array(keys_max, sizeof *keys);
+    struct route_query query = {.exchange = message_exchange(publish->message),
+        .routing_keys = keys,
+        .routing_key_count = gather_keys(publish, keys),
+        .headers = publish->headers};
+    check(query.routing_key_count <= keys_max);
     bool by_headers = false;
     struct directory *directory = connection->shard->broker->directory;
     directory_read(directory);
-    enum route_status status = vhost_route(connection->vhost, message_exchange(publish->message),
-        message_routing_key(publish->message), publish->headers, routes, &by_headers);
-    if (status == ROUTE_OK) status = route_keys(connection, publish, publish->cc, routes);
-    if (status == ROUTE_OK) status = route_keys(connection, publish, publish->bcc, routes);
+    enum route_status status = vhost_route_query(connection->vhost, &query, routes, &by_headers);
     directory_done(directory);
+    mem_free(keys);
     return status;
 }
 
@@ -213,6 +220,11 @@ void connection_publish(
     ret_result->queues = 0;
     ret_result->confirms = 0;
     counter_add(&shard->counters.published, 1);
+    if (!connection_may(connection, ACCESS_WRITE, ACCESS_EXCHANGE,
+            message_exchange(publish->message), ret_result->text)) {
+        ret_result->code = REPLY_ACCESS_REFUSED;
+        return;
+    }
     if (publish_reply(connection, publish, ret_result)) return;
     const struct route *route = route_find(&shard->routes, shard->broker->directory,
         connection->vhost, message_exchange(publish->message),
