@@ -24,6 +24,7 @@ enum {
     DELIVERY_CREDIT_BYTES = 1024 * 1024, /* per connection and owner: sent, not yet written out */
     PARKED_INPUT_BYTES_MAX = 2 * 1024 * 1024, /* a parked channel's input; then no reading */
     READ_BUFFER_BYTES = 256 * 1024,           /* one per shard; what one read may bring */
+    REPLY_BYTES_MAX = 4 * 1024 * 1024, /* answers that a client does not read; then no reading */
     EXCHANGE_HOPS_MAX = 4096, /* exchanges visited by one publish; cycles end by visiting once */
     NAME_BYTES_MAX = 255,     /* exchange, queue, routing key, consumer tag */
     REASON_BYTES_MAX = 255,   /* reply-text is a short string */

@@ -78,14 +78,25 @@ static void say_blocked(struct session *session) {
             .connection_blocked = {.reason = bytes_text(session->alarm)}});
 }
 
+/* What the client's input has put into the outbox: a client that asks and asks but does not read
+ * the answers is not read any more. Deliveries do not count: they have a credit of their own, and a
+ * client may well publish for long before it looks at them. */
+static void count_replies(struct session *session, uint64_t size_before) {
+    session->reply_bytes += session->outbox.size - size_before;
+}
+
 void session_on_bytes(struct session *session, struct bytes bytes, uint64_t now_ms) {
     see_time(session, now_ms);
     session->heard_ms = now_ms;
+    uint64_t size_before = session->outbox.size;
+    if (size_before == 0) session->reply_bytes = 0;
     connection_on_bytes(session, bytes);
     if (session->alarm) say_blocked(session);
+    count_replies(session, size_before);
 }
 
 bool session_wants_input(const struct session *session) {
+    if (min_u64(session->reply_bytes, session->outbox.size) >= REPLY_BYTES_MAX) return false;
     if (session->state == CONNECTION_LOGIN) return session->partial.size < HANDSHAKE_BYTES_MAX;
     if (session->state == CONNECTION_ENTERING) {
         return session->partial.size < PARKED_INPUT_BYTES_MAX;
@@ -149,6 +160,7 @@ void session_on_answer(struct session *session, uint16_t channel_number, uint32_
         take_back(session, channel_number, request, answer);
         return;
     }
+    uint64_t size_before = session->outbox.size;
     enum channel_wait wait = (enum channel_wait)channel->wait;
     channel_unpark(channel);
     if (channel->state == CHANNEL_OPEN) {
@@ -158,6 +170,7 @@ void session_on_answer(struct session *session, uint16_t channel_number, uint32_
     }
     connection_replay(session, channel_number);
     connection_drained(session);
+    count_replies(session, size_before);
 }
 
 void session_on_left(struct session *session, uint64_t now_ms) {
@@ -240,7 +253,9 @@ void session_on_unblocked(struct session *session) {
 void session_flush(struct session *session, uint64_t now_ms) {
     see_time(session, now_ms);
     for (struct list_node *node; (node = list_take_first(&session->busy));) {
-        channel_flush(LIST_ENTRY(node, struct channel, in_busy));
+        struct channel *channel = LIST_ENTRY(node, struct channel, in_busy);
+        if (channel->state != CHANNEL_OPEN) continue;
+        channel_flush(channel);
         session->said_ms = now_ms;
     }
 }

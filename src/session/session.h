@@ -183,7 +183,8 @@ void session_flush(struct session *session, uint64_t now_ms);
 /* Does what is due (heartbeats, timeouts) and gives the time of the next thing, UINT64_MAX for none. */
 uint64_t session_tick(struct session *session, uint64_t now_ms);
 
-/* False while a parked channel has kept so much input that the socket should not be read. */
+/* False while the socket should not be read: a parked channel has kept much input, or the client does
+ * not read the answers to what it sent. Look again whenever something was written or answered. */
 bool session_wants_input(const struct session *session);
 
 /* While the host does not read, silence is not the client's fault: its heartbeat is not missed. */

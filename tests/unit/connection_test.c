@@ -676,6 +676,20 @@ static void kept_input_is_bounded(void **state) {
         host_hear(host, 1, "channel.flow_ok active");
 }
 
+static void who_does_not_read_the_answers_is_not_read(void **state) {
+    struct fake_host *host = *state;
+    host_open_channel(host, 1);
+    while (session_wants_input(host->session)) {
+        host_say(host, 1, "channel.flow active");
+        assert_true(session_outbox(host->session)->size <= REPLY_BYTES_MAX);
+    }
+    assert_true(session_outbox(host->session)->size >= REPLY_BYTES_MAX);
+    for (int i = 0; i < 2; i++)
+        host_hear(host, 1, "channel.flow_ok active");
+    assert_true(session_wants_input(host->session));
+    buffer_drop(&host->heard, host->heard.size);
+}
+
 /* Each kept method parks the channel again: what is kept must not be copied each time. */
 static void many_kept_methods_are_cheap(void **state) {
     struct fake_host *host = *state;
@@ -891,6 +905,7 @@ int main(void) {
         CASE(a_parked_channel_keeps_its_input),
         CASE(channels_wait_each_for_their_own),
         CASE(kept_input_is_bounded),
+        CASE(who_does_not_read_the_answers_is_not_read),
         CASE(many_kept_methods_are_cheap),
         CASE(kept_input_goes_to_the_next_channel_of_its_number),
         CASE(a_fault_makes_kept_input_void),
