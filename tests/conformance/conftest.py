@@ -5,21 +5,12 @@ directory. With --broker HOST:PORT it uses one that runs, which is how it is run
     tests/conformance/oracle exec pytest-3 tests/conformance
 """
 import os
-import pathlib
-import select
-import signal
-import socket
-import subprocess
-import time
 import uuid
 
 import pytest
 
+import broker
 import wire
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-READY_SECONDS_MAX = 20
-STOP_SECONDS_MAX = 10
 
 
 def pytest_addoption(parser):
@@ -34,26 +25,6 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes seconds against RabbitMQ, which waits on purpose")
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_ready(process):
-    """Read stderr until a line says ready; everything read is returned for the failure's message."""
-    seen, deadline = b"", time.monotonic() + READY_SECONDS_MAX
-    while b"ready" not in seen:
-        left = deadline - time.monotonic()
-        readable, _, _ = select.select([process.stderr], [], [], max(left, 0))
-        data = os.read(process.stderr.fileno(), 4096) if readable else b""
-        if not data:
-            process.kill()
-            process.wait()
-            pytest.exit(f"the broker did not get ready:\n{seen.decode(errors='replace')}", 3)
-        seen += data
-
-
 @pytest.fixture(scope="session")
 def address(request, tmp_path_factory):
     """(host, port) of the broker under test."""
@@ -62,27 +33,22 @@ def address(request, tmp_path_factory):
         host, port = given.rsplit(":", 1)
         yield host, int(port)
         return
-    binary = os.environ.get("GODWIT_BINARY", str(ROOT / "build/release/godwit"))
-    port, home = free_port(), tmp_path_factory.mktemp("broker")
-    log = open(home / "log", "wb")
-    process = subprocess.Popen(
-        [binary, "--listen", f"127.0.0.1:{port}", "--management", "none", "--data-dir",
-         str(home / "data"), "--shards", str(request.config.getoption("--shards"))],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.PIPE)
-    wait_ready(process)
-    drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=log)
-    yield "127.0.0.1", port
-    alive = process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    try:
-        status = process.wait(STOP_SECONDS_MAX)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        status = process.wait()
-    drain.wait()
-    log.close()
-    assert alive, f"the broker died during the tests; see {home}/log"
-    assert status == 0, f"the broker ended with {status}; see {home}/log"
+    started = broker.Broker(tmp_path_factory.mktemp("broker"), request.config.getoption("--shards"))
+    yield started.address
+    alive = started.process.poll() is None
+    status = started.stop()
+    assert alive, f"the broker died during the tests; see {started.log}"
+    assert status == 0, f"the broker ended with {status}; see {started.log}"
+
+
+@pytest.fixture
+def own_broker(request, tmp_path):
+    """A broker for this test alone, to be stopped, killed or starved. Only Godwit can be had so."""
+    if request.config.getoption("--broker"):
+        pytest.skip("needs a broker of its own")
+    started = broker.Broker(tmp_path, request.config.getoption("--shards"))
+    yield started
+    started.stop()
 
 
 @pytest.fixture(scope="session")
