@@ -13,6 +13,10 @@
 
 struct chunk;
 
+enum {
+    OUTBOX_COPY_BYTES_MAX = 4096, /* larger bodies go by reference: a piece costs more than this */
+};
+
 /* A shard's spare chunks. Not thread-safe; each shard has its own. */
 struct chunk_pool {
     struct chunk *spare;
@@ -24,10 +28,11 @@ void chunk_pool_deinit(struct chunk_pool *pool);
 struct piece;
 
 struct outbox {
-    struct chunk_pool *chunks; /* borrowed */
+    struct chunk_pool *chunks;     /* borrowed */
     struct message_pool *messages; /* borrowed: where bodies' references are dropped */
-    struct piece *pieces;      /* a ring that grows */
-    uint32_t capacity;
+    struct piece *pieces;          /* a ring that grows */
+    struct chunk *tail;            /* where small things go next, or NULL */
+    uint32_t capacity;             /* a power of two, or 0 */
     uint32_t first;
     uint32_t count;
     uint64_t size; /* bytes that wait */
@@ -37,7 +42,7 @@ void outbox_init(struct outbox *outbox, struct chunk_pool *chunks, struct messag
 void outbox_deinit(struct outbox *outbox);
 
 /* Contiguous room for up to `size` bytes, to be written through the writer and then kept with
- * outbox_keep. Only one at a time. */
+ * outbox_keep. Only one at a time; what is not kept is forgotten. */
 struct writer outbox_writer(struct outbox *outbox, size_t size);
 void outbox_keep(struct outbox *outbox, const struct writer *writer);
 
@@ -45,7 +50,8 @@ void outbox_keep(struct outbox *outbox, const struct writer *writer);
 void outbox_put(struct outbox *outbox, struct bytes bytes);
 
 /* Appends `size` bytes of the message's body from `offset` on, by reference. */
-void outbox_put_body(struct outbox *outbox, struct message *message, uint32_t offset, uint32_t size);
+void outbox_put_body(
+    struct outbox *outbox, struct message *message, uint32_t offset, uint32_t size);
 
 /* Fills `ret_vectors` with up to `count` pieces from the front; gives how many. */
 uint32_t outbox_vectors(const struct outbox *outbox, struct iovec *ret_vectors, uint32_t count);

@@ -1,0 +1,251 @@
+/* channel_tx: the classes tx and confirm. Publishes and acks wait for tx.commit; commit-ok waits
+ * for every queue's word that it has its messages.
+ *
+ *   tx.select -> publishes and acks are kept -> tx.commit: all handed over -> confirms -> commit-ok
+ *                                    \-------> tx.rollback: publishes dropped, acks undone
+ *
+ * Where a publish goes is decided at commit. What was acked stays unacked below until then, but a
+ * second ack of the same tag is refused, as in RabbitMQ. */
+#include "session/channel_tx.h"
+
+#include "amqp/properties.h"
+#include "base/memory.h"
+#include "session/channel_basic.h"
+#include "session/confirms.h"
+#include "session/consuming.h"
+#include "session/message_rules.h"
+
+/* RabbitMQ has no limit here; this one is far above what anybody does, and keeps one client from
+ * taking all memory with messages that no queue's limit can count. */
+static const uint64_t TX_BYTES_MAX = 1024u * 1024 * 1024;
+
+struct kept_publish {
+    struct message *message;
+    uint8_t *bcc; /* owned: it is not in the message any more */
+    uint32_t bcc_size;
+    bool mandatory;
+};
+
+struct kept_settled {
+    struct delivery *deliveries;
+    uint8_t *how; /* enum settle_how of each */
+    uint32_t count;
+    uint32_t capacity;
+    uint32_t of_get_count;
+};
+
+struct tx {
+    struct kept_publish *publishes;
+    uint32_t publish_count;
+    uint32_t publish_capacity;
+    uint64_t bytes; /* what the publishes cost */
+    struct kept_settled settled;
+    uint64_t commit_seqno;  /* of the commit under way, or the last one */
+    uint32_t missing_count; /* confirms of it */
+    bool refused;           /* a queue said no */
+};
+
+/* ---- keeping ---- */
+
+bool channel_tx_keep_publish(struct channel *channel, const struct parcel *parcel) {
+    struct tx *tx = channel->tx;
+    uint64_t cost = message_cost(parcel->message) + parcel->bcc.size + sizeof *tx->publishes;
+    if (cost > TX_BYTES_MAX - tx->bytes) return false;
+    tx->bytes += cost;
+    if (tx->publish_count == tx->publish_capacity) {
+        tx->publish_capacity = tx->publish_capacity ? tx->publish_capacity * 2 : 16;
+        tx->publishes = mem_resize(tx->publishes, tx->publish_capacity * sizeof *tx->publishes);
+    }
+    struct kept_publish *kept = &tx->publishes[tx->publish_count++];
+    *kept = (struct kept_publish){.message = parcel->message, .mandatory = parcel->mandatory};
+    if (parcel->bcc.size == 0) return true;
+    kept->bcc = mem_raw(parcel->bcc.size);
+    kept->bcc_size = parcel->bcc.size;
+    bytes_copy(kept->bcc, parcel->bcc.data, parcel->bcc.size);
+    return true;
+}
+
+void channel_tx_keep_settled(
+    struct channel *channel, const struct delivery *delivery, enum settle_how how) {
+    struct kept_settled *settled = &channel->tx->settled;
+    if (settled->count == settled->capacity) {
+        settled->capacity = settled->capacity ? settled->capacity * 2 : 16;
+        settled->deliveries =
+            mem_resize(settled->deliveries, settled->capacity * sizeof *settled->deliveries);
+        settled->how = mem_resize(settled->how, settled->capacity);
+    }
+    settled->deliveries[settled->count] = *delivery;
+    settled->how[settled->count] = (uint8_t)how;
+    settled->count++;
+    settled->of_get_count += delivery->of_get;
+}
+
+uint32_t channel_tx_settled_count(const struct channel *channel, bool of_consumers) {
+    if (!channel->tx) return 0;
+    const struct kept_settled *settled = &channel->tx->settled;
+    return settled->count - (of_consumers ? settled->of_get_count : 0);
+}
+
+static void drop_publishes(struct tx *tx, struct message_pool *pool) {
+    for (uint32_t i = 0; i < tx->publish_count; i++) {
+        message_unref(pool, tx->publishes[i].message);
+        mem_free(tx->publishes[i].bcc);
+    }
+    mem_free(tx->publishes);
+    tx->publishes = NULL;
+    tx->publish_count = tx->publish_capacity = 0;
+    tx->bytes = 0;
+}
+
+static void drop_settled(struct kept_settled *settled) {
+    mem_free(settled->deliveries);
+    mem_free(settled->how);
+    *settled = (struct kept_settled){0};
+}
+
+/* Nothing was acked. The ledger is there if anything ever was in it. */
+static void undo_settled(struct channel *channel) {
+    struct kept_settled *settled = &channel->tx->settled;
+    if (settled->count != 0)
+        unacked_put_back(channel->unacked, settled->deliveries, settled->count);
+    drop_settled(settled);
+}
+
+void channel_tx_deinit(struct channel *channel) {
+    if (!channel->tx) return;
+    undo_settled(channel);
+    drop_publishes(channel->tx, channel->session->pool);
+    mem_free(channel->tx);
+    channel->tx = NULL;
+}
+
+/* ---- commit ---- */
+
+/* Hands one publish over; what routing needs lies in the message itself. An exchange that has gone
+ * since routes to nothing. */
+static void publish_kept(struct channel *channel, const struct kept_publish *kept) {
+    struct tx *tx = channel->tx;
+    struct parcel parcel = {
+        .message = kept->message,
+        .bcc = bytes_of(kept->bcc, kept->bcc_size),
+        .mandatory = kept->mandatory,
+    };
+    struct properties properties;
+    bool decoded = properties_decode(message_properties(kept->message), &properties);
+    check(decoded); /* it was when it came */
+    if (properties.flags & PROPERTY_HAS_headers) {
+        parcel.headers = properties.headers;
+        parcel.cc = message_rules_copies(properties.headers, "CC");
+    }
+    struct publish_result result;
+    publish_hand_over(channel, &parcel, tx->commit_seqno, &result);
+    if (result.code == REPLY_OK) {
+        tx->missing_count += result.confirms;
+    } else if (kept->mandatory) {
+        struct outgoing outgoing = channel_outgoing(channel);
+        outgoing_put_no_route(&outgoing, kept->message);
+    }
+}
+
+static void settle_kept(struct channel *channel) {
+    struct kept_settled *settled = &channel->tx->settled;
+    for (uint32_t i = 0; i < settled->count; i++) {
+        channel_settle(channel, &settled->deliveries[i], (enum settle_how)settled->how[i]);
+    }
+    channel_say_settled(channel);
+    drop_settled(settled);
+    channel_lend_tokens(channel);
+}
+
+static void refuse_plain(struct channel *channel) {
+    channel_fault(channel, REPLY_PRECONDITION_FAILED, "channel is not transactional");
+}
+
+static void finish_commit(struct channel *channel) {
+    if (channel->tx->refused) {
+        channel_fault(channel, REPLY_PRECONDITION_FAILED, "partial tx completion");
+        return;
+    }
+    channel_reply(channel, &(struct method){.kind = METHOD_tx_commit_ok});
+}
+
+void channel_on_tx_commit(struct channel *channel, const struct amqp_tx_commit *arguments) {
+    (void)arguments;
+    struct tx *tx = channel->tx;
+    if (!tx) {
+        refuse_plain(channel);
+        return;
+    }
+    tx->commit_seqno++;
+    tx->missing_count = 0;
+    tx->refused = false;
+    for (uint32_t i = 0; i < tx->publish_count; i++)
+        publish_kept(channel, &tx->publishes[i]);
+    drop_publishes(tx, channel->session->pool);
+    settle_kept(channel);
+    if (tx->missing_count == 0) {
+        finish_commit(channel);
+    } else {
+        channel_park(channel, WAIT_COMMIT, connection_next_id(channel->session));
+    }
+}
+
+/* A commit's answer is the last of its confirms, not a call of the host. */
+void channel_tx_on_answer(struct channel *channel, const struct answer *answer) {
+    (void)answer;
+    finish_commit(channel);
+}
+
+void channel_tx_on_confirm(struct channel *channel, uint64_t seqno, bool ok) {
+    struct tx *tx = channel->tx;
+    if (!tx || seqno != tx->commit_seqno || tx->missing_count == 0) return;
+    tx->missing_count--;
+    if (!ok) tx->refused = true;
+    if (tx->missing_count != 0) return;
+    check(channel->wait == WAIT_COMMIT);
+    struct session *session = channel->session;
+    uint16_t number = channel->number;
+    channel_unpark(channel);
+    finish_commit(channel);
+    connection_replay(session, number);
+    connection_drained(session);
+}
+
+/* ---- select and rollback ---- */
+
+void channel_on_tx_select(struct channel *channel, const struct amqp_tx_select *arguments) {
+    (void)arguments;
+    if (channel->mode == MODE_CONFIRM) {
+        channel_fault(channel, REPLY_PRECONDITION_FAILED, "cannot switch from confirm to tx mode");
+        return;
+    }
+    if (!channel->tx) channel->tx = NEW(struct tx);
+    channel->mode = MODE_TX;
+    channel_reply(channel, &(struct method){.kind = METHOD_tx_select_ok});
+}
+
+void channel_on_tx_rollback(struct channel *channel, const struct amqp_tx_rollback *arguments) {
+    (void)arguments;
+    if (!channel->tx) {
+        refuse_plain(channel);
+        return;
+    }
+    drop_publishes(channel->tx, channel->session->pool);
+    undo_settled(channel);
+    channel_reply(channel, &(struct method){.kind = METHOD_tx_rollback_ok});
+}
+
+void channel_on_confirm_select(
+    struct channel *channel, const struct amqp_confirm_select *arguments) {
+    if (channel->mode == MODE_TX) {
+        channel_fault(channel, REPLY_PRECONDITION_FAILED, "cannot switch from tx to confirm mode");
+        return;
+    }
+    if (!channel->confirms) {
+        channel->confirms = NEW(struct confirms);
+        confirms_init(channel->confirms);
+    }
+    channel->mode = MODE_CONFIRM;
+    if (arguments->no_wait) return;
+    channel_reply(channel, &(struct method){.kind = METHOD_confirm_select_ok});
+}
