@@ -18,7 +18,7 @@
 #include "base/str.h"
 #include "net/listener.h"
 #include "net/socket.h"
-#include "shard/connection.h"
+#include "shard/client.h"
 #include "shard/registrar.h"
 
 enum {
@@ -86,19 +86,19 @@ static void io_random(void *context, uint8_t *data, size_t size) {
 }
 
 static void on_read(void *owner, struct bytes bytes, uint64_t now_ms) {
-    struct connection *connection = owner;
-    connection->shard->now_ms = now_ms;
-    connection_on_read(connection, bytes);
+    struct client *client = owner;
+    client->shard->now_ms = now_ms;
+    client_on_read(client, bytes);
 }
 
 static void on_writable(void *owner) {
-    connection_on_writable(owner);
+    client_on_writable(owner);
 }
 
 static void on_closed(void *owner, uint64_t now_ms) {
-    struct connection *connection = owner;
-    connection->shard->now_ms = now_ms;
-    connection_on_closed(connection);
+    struct client *client = owner;
+    client->shard->now_ms = now_ms;
+    client_on_closed(client);
 }
 
 static const struct socket_events SOCKET_EVENTS = {on_read, on_writable, on_closed};
@@ -108,11 +108,11 @@ static void io_adopt(void *context, void *mailed) {
     struct accepted *accepted = mailed;
     struct socket *socket = socket_open(worker->loop, accepted->fd, &SOCKET_EVENTS);
     if (socket) {
-        struct connection *connection =
-            connection_open(worker->shard, socket, accepted->peer, accepted->loopback);
-        socket_set_owner(socket, connection);
+        struct client *client =
+            client_open(worker->shard, socket, accepted->peer, accepted->loopback);
+        socket_set_owner(socket, client);
     } else {
-        connection_not_opened(worker->shard);
+        client_not_opened(worker->shard);
     }
     mem_free(accepted);
 }

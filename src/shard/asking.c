@@ -2,73 +2,73 @@
 #include "auth/access.h"
 #include "base/memory.h"
 #include "base/str.h"
-#include "shard/connection.h"
+#include "shard/client.h"
 
 /* ---- rights ---- */
 
-bool connection_may(const struct connection *connection, enum access_operation operation,
+bool client_may(const struct client *client, enum access_operation operation,
     enum access_kind kind, struct bytes name, char text[256]) {
-    struct bytes user = connection->user ? name_bytes(connection->user) : BYTES("");
+    struct bytes user = client->user ? name_bytes(client->user) : BYTES("");
     struct access_subject subject = {.user = user,
-        .vhost = bytes_text(vhost_name(connection->vhost)),
-        .logged_in = connection->user != NULL};
+        .vhost = bytes_text(vhost_name(client->vhost)),
+        .logged_in = client->user != NULL};
     if (access_authorize(&subject, operation, (struct access_object){kind, name})) return true;
     str_format(text, 256, "access to %s '%.*s' in vhost '%s' refused for user '%.*s'",
         kind == ACCESS_QUEUE ? "queue" : "exchange", (int)name.size, (const char *)name.data,
-        vhost_name(connection->vhost), (int)user.size, (const char *)user.data);
+        vhost_name(client->vhost), (int)user.size, (const char *)user.data);
     return false;
 }
 
 /* Fills in the refusal of an operation on a queue. */
-static bool may_use_queue(const struct connection *connection, enum access_operation operation,
+static bool may_use_queue(const struct client *client, enum access_operation operation,
     struct bytes name, struct answer *answer) {
     *answer = (struct answer){.code = REPLY_ACCESS_REFUSED};
-    return connection_may(connection, operation, ACCESS_QUEUE, name, answer->text);
+    return client_may(client, operation, ACCESS_QUEUE, name, answer->text);
 }
 
 /* The rights that a change needs: configure to make and delete, write on what a binding feeds, read
  * on what it takes from. */
 static bool may_change(
-    const struct connection *connection, const struct change *change, struct answer *answer) {
+    const struct client *client, const struct change *change, struct answer *answer) {
     *answer = (struct answer){.code = REPLY_ACCESS_REFUSED};
     switch (change->kind) {
     case CHANGE_EXCHANGE_DECLARE:
     case CHANGE_EXCHANGE_DELETE:
-        return connection_may(
-            connection, ACCESS_CONFIGURE, ACCESS_EXCHANGE, change->name, answer->text);
+        return client_may(
+            client, ACCESS_CONFIGURE, ACCESS_EXCHANGE, change->name, answer->text);
     case CHANGE_QUEUE_DECLARE:
     case CHANGE_QUEUE_DELETE:
-        return connection_may(
-            connection, ACCESS_CONFIGURE, ACCESS_QUEUE, change->name, answer->text);
+        return client_may(
+            client, ACCESS_CONFIGURE, ACCESS_QUEUE, change->name, answer->text);
     case CHANGE_EXCHANGE_BIND:
     case CHANGE_EXCHANGE_UNBIND:
     case CHANGE_QUEUE_BIND:
     case CHANGE_QUEUE_UNBIND: break;
     }
     bool queue = change->kind == CHANGE_QUEUE_BIND || change->kind == CHANGE_QUEUE_UNBIND;
-    return connection_may(connection, ACCESS_WRITE, queue ? ACCESS_QUEUE : ACCESS_EXCHANGE,
+    return client_may(client, ACCESS_WRITE, queue ? ACCESS_QUEUE : ACCESS_EXCHANGE,
                change->name, answer->text) &&
-           connection_may(
-               connection, ACCESS_READ, ACCESS_EXCHANGE, change->source, answer->text);
+           client_may(
+               client, ACCESS_READ, ACCESS_EXCHANGE, change->source, answer->text);
 }
 
 /* ---- asks ---- */
 
-static struct ask *ask_put(struct connection *connection, uint16_t channel, uint32_t number,
+static struct ask *ask_put(struct client *client, uint16_t channel, uint32_t number,
     struct bytes name, struct request *request) {
     struct ask *ask = mem_new(sizeof *ask + name.size + 1);
     ask->channel = channel;
     ask->number = number;
     ask->request = request;
     bytes_copy(ask->name, name.data, name.size);
-    ask->next = connection->asks;
-    connection->asks = ask;
+    ask->next = client->asks;
+    client->asks = ask;
     return ask;
 }
 
-struct ask *connection_take_ask(
-    struct connection *connection, uint16_t channel, uint32_t number) {
-    for (struct ask **at = &connection->asks; *at; at = &(*at)->next) {
+struct ask *client_take_ask(
+    struct client *client, uint16_t channel, uint32_t number) {
+    for (struct ask **at = &client->asks; *at; at = &(*at)->next) {
         struct ask *ask = *at;
         if (ask->channel != channel || ask->number != number) continue;
         *at = ask->next;
@@ -91,40 +91,40 @@ static struct bytes keep(uint8_t **at, struct bytes bytes) {
     return kept;
 }
 
-struct request *request_new(const struct connection *connection, const struct change *change,
+struct request *request_new(const struct client *client, const struct change *change,
     uint16_t channel, uint32_t number) {
     size_t strings = (size_t)change->name.size + change->source.size + change->type.size +
                      change->routing_key.size + change->arguments.size;
     struct request *request = mem_new(sizeof *request + strings);
     uint8_t *at = request->strings;
     request->change = *change;
-    request->change.connection = connection->self;
+    request->change.connection = client->self;
     request->change.name = keep(&at, change->name);
     request->change.source = keep(&at, change->source);
     request->change.type = keep(&at, change->type);
     request->change.routing_key = keep(&at, change->routing_key);
     request->change.arguments = keep(&at, change->arguments);
-    request->vhost = connection->vhost;
+    request->vhost = client->vhost;
     request->channel = channel;
     request->number = number;
-    request->shard = connection->shard->number;
+    request->shard = client->shard->number;
     return request;
 }
 
-void connection_send_request(struct connection *connection, struct request *request) {
-    struct broker *broker = connection->shard->broker;
-    struct mail *mail = mesh_post(broker->mesh, connection->shard->number, broker->registrar);
+void client_send_request(struct client *client, struct request *request) {
+    struct broker *broker = client->shard->broker;
+    struct mail *mail = mesh_post(broker->mesh, client->shard->number, broker->registrar);
     *mail = (struct mail){.kind = MAIL_CHANGE, .request = request};
-    if (request->change.exclusive) connection->exclusive = true;
+    if (request->change.exclusive) client->exclusive = true;
 }
 
-void connection_ask_counts(struct connection *connection, struct request *request) {
-    ask_put(connection, request->channel, request->number, request->change.name, request);
-    struct op *op = shard_post_op(connection->shard, request->result.queue);
+void client_ask_counts(struct client *client, struct request *request) {
+    ask_put(client, request->channel, request->number, request->change.name, request);
+    struct op *op = shard_post_op(client->shard, request->result.queue);
     *op = (struct op){.kind = OP_STAT,
         .channel = request->channel,
         .request = request->number,
-        .connection = connection->self};
+        .connection = client->self};
 }
 
 /* Fills in a refusal; the text is "" when there is none. */
@@ -135,24 +135,24 @@ static void answer_result(struct answer *answer, const struct change_result *res
 
 static bool ask_change(void *host, uint16_t channel, uint32_t number, const struct change *asked,
     struct answer *ret_answer) {
-    struct connection *connection = host;
-    if (!may_change(connection, asked, ret_answer)) return true;
+    struct client *client = host;
+    if (!may_change(client, asked, ret_answer)) return true;
     struct change change = *asked;
-    change.connection = connection->self;
+    change.connection = client->self;
     struct change_result result = {0};
-    struct directory *directory = connection->shard->broker->directory;
+    struct directory *directory = client->shard->broker->directory;
     directory_read(directory);
-    bool answered = vhost_answer(connection->vhost, &change, &result);
+    bool answered = vhost_answer(client->vhost, &change, &result);
     directory_done(directory);
     bool counts = answered && result.code == REPLY_OK && change.kind == CHANGE_QUEUE_DECLARE;
     if (answered && !counts) {
         answer_result(ret_answer, &result);
         return true;
     }
-    struct request *request = request_new(connection, &change, channel, number);
+    struct request *request = request_new(client, &change, channel, number);
     request->result = result;
-    if (counts) connection_ask_counts(connection, request);
-    else connection_send_request(connection, request);
+    if (counts) client_ask_counts(client, request);
+    else client_send_request(client, request);
     return false;
 }
 
@@ -160,13 +160,13 @@ static bool ask_change(void *host, uint16_t channel, uint32_t number, const stru
 
 /* Finds the queue that `name` names for this connection; 0 with the answer filled in otherwise. */
 static queue_ref use_queue(
-    const struct connection *connection, struct bytes name, struct answer *ret_answer) {
-    if (!may_use_queue(connection, ACCESS_READ, name, ret_answer)) return 0;
+    const struct client *client, struct bytes name, struct answer *ret_answer) {
+    if (!may_use_queue(client, ACCESS_READ, name, ret_answer)) return 0;
     struct change_result result = {0};
-    struct directory *directory = connection->shard->broker->directory;
+    struct directory *directory = client->shard->broker->directory;
     directory_read(directory);
     const struct queue_entry *entry =
-        vhost_use_queue(connection->vhost, name, connection->self, &result);
+        vhost_use_queue(client->vhost, name, client->self, &result);
     queue_ref queue = entry ? entry->queue : 0;
     directory_done(directory);
     if (!queue) answer_result(ret_answer, &result);
@@ -174,23 +174,23 @@ static queue_ref use_queue(
 }
 
 /* An op that will be answered, for this connection. */
-static struct op *post_asking(struct connection *connection, queue_ref queue, enum op_kind kind,
+static struct op *post_asking(struct client *client, queue_ref queue, enum op_kind kind,
     uint16_t channel, uint32_t number) {
-    struct op *op = shard_post_op(connection->shard, queue);
+    struct op *op = shard_post_op(client->shard, queue);
     *op = (struct op){.kind = (uint8_t)kind,
         .channel = channel,
         .request = number,
-        .connection = connection->self};
+        .connection = client->self};
     return op;
 }
 
 static bool ask_consume(void *host, uint16_t channel, uint32_t number,
     const struct consume_request *consume, struct answer *ret_answer) {
-    struct connection *connection = host;
-    queue_ref queue = use_queue(connection, consume->queue, ret_answer);
+    struct client *client = host;
+    queue_ref queue = use_queue(client, consume->queue, ret_answer);
     if (!queue) return true;
-    ask_put(connection, channel, number, consume->queue, NULL);
-    struct op *op = post_asking(connection, queue, OP_CONSUME, channel, number);
+    ask_put(client, channel, number, consume->queue, NULL);
+    struct op *op = post_asking(client, queue, OP_CONSUME, channel, number);
     op->flags = consume->flags;
     op->consume.tag_id = consume->tag_id;
     op->consume.prefetch = consume->prefetch;
@@ -207,37 +207,37 @@ static void ask_cancel(void *host, uint16_t channel, uint32_t number, queue_ref 
 
 static bool ask_get(void *host, uint16_t channel, uint32_t number, struct bytes name, bool no_ack,
     struct answer *ret_answer) {
-    struct connection *connection = host;
-    queue_ref queue = use_queue(connection, name, ret_answer);
+    struct client *client = host;
+    queue_ref queue = use_queue(client, name, ret_answer);
     if (!queue) return true;
-    ask_put(connection, channel, number, name, NULL);
-    struct op *op = post_asking(connection, queue, OP_GET, channel, number);
+    ask_put(client, channel, number, name, NULL);
+    struct op *op = post_asking(client, queue, OP_GET, channel, number);
     op->flags = no_ack ? OP_NO_ACK : 0;
     return false;
 }
 
 static bool ask_purge(void *host, uint16_t channel, uint32_t number, struct bytes name,
     struct answer *ret_answer) {
-    struct connection *connection = host;
-    queue_ref queue = use_queue(connection, name, ret_answer);
+    struct client *client = host;
+    queue_ref queue = use_queue(client, name, ret_answer);
     if (!queue) return true;
-    ask_put(connection, channel, number, name, NULL);
-    post_asking(connection, queue, OP_PURGE, channel, number);
+    ask_put(client, channel, number, name, NULL);
+    post_asking(client, queue, OP_PURGE, channel, number);
     return false;
 }
 
 static void tell_settle(void *host, const struct settle *settle) {
-    struct connection *connection = host;
+    struct client *client = host;
     static const uint8_t kinds[] = {[SETTLE_ACK] = OP_SETTLE,
         [SETTLE_REJECT] = OP_SETTLE,
         [SETTLE_REQUEUE] = OP_REQUEUE,
         [SETTLE_RETURN] = OP_REQUEUE};
     static const uint8_t flags[] = {
         [SETTLE_REJECT] = OP_REJECTED, [SETTLE_REQUEUE] = 0, [SETTLE_RETURN] = OP_RETURNED};
-    struct op *op = shard_post_op(connection->shard, settle->queue);
+    struct op *op = shard_post_op(client->shard, settle->queue);
     *op = (struct op){.kind = kinds[settle->how],
         .flags = flags[settle->how],
-        .connection = connection->self};
+        .connection = client->self};
     op->range.seq = settle->seq;
     op->range.count = settle->count;
     op->range.consumer = settle->consumer;
@@ -254,25 +254,25 @@ static void tell_grant(void *host, queue_ref queue, uint16_t channel, uint32_t t
 /* ---- login and virtual host ---- */
 
 static void ask_login(void *host, struct bytes user, struct bytes password) {
-    struct connection *connection = host;
-    bool ok = access_login(user, password, connection->local);
-    if (ok && !connection->user) connection->user = name_new(user);
-    struct shard *shard = connection->shard;
+    struct client *client = host;
+    bool ok = access_login(user, password, client->local);
+    if (ok && !client->user) client->user = name_new(user);
+    struct shard *shard = client->shard;
     struct mail *mail = mesh_post(shard->broker->mesh, shard->number, shard->number);
-    *mail = (struct mail){.kind = MAIL_LOGGED_IN, .flags = ok, .ref = connection->self};
+    *mail = (struct mail){.kind = MAIL_LOGGED_IN, .flags = ok, .ref = client->self};
 }
 
 static bool ask_vhost(void *host, struct bytes name, struct answer *ret_answer) {
-    struct connection *connection = host;
-    struct directory *directory = connection->shard->broker->directory;
+    struct client *client = host;
+    struct directory *directory = client->shard->broker->directory;
     struct topology *topology = directory_read(directory);
-    connection->vhost = topology_find_vhost(topology, name);
+    client->vhost = topology_find_vhost(topology, name);
     directory_done(directory);
     *ret_answer = (struct answer){.code = REPLY_NOT_ALLOWED};
-    struct access_subject subject = {.user = name_bytes(connection->user),
+    struct access_subject subject = {.user = name_bytes(client->user),
         .vhost = name,
         .logged_in = true};
-    if (!connection->vhost) {
+    if (!client->vhost) {
         str_format(ret_answer->text, sizeof ret_answer->text, "vhost %.*s not found",
             (int)name.size, (const char *)name.data);
     } else if (!access_authorize(
@@ -289,33 +289,33 @@ static bool ask_vhost(void *host, struct bytes name, struct answer *ret_answer) 
 /* ---- the end ---- */
 
 static void tell_leave(void *host) {
-    struct connection *connection = host;
-    struct shard *shard = connection->shard;
-    check(!connection->leaving);
-    connection->leaving = true;
+    struct client *client = host;
+    struct shard *shard = client->shard;
+    check(!client->leaving);
+    client->leaving = true;
     /* Without an exclusive queue the registrar knows nothing of this connection. */
-    bool known = connection->exclusive;
+    bool known = client->exclusive;
     uint32_t to = known ? shard->broker->registrar : shard->number;
     struct mail *mail = mesh_post(shard->broker->mesh, shard->number, to);
-    *mail = (struct mail){.kind = known ? MAIL_LEAVE : MAIL_LEFT, .ref = connection->self};
+    *mail = (struct mail){.kind = known ? MAIL_LEAVE : MAIL_LEFT, .ref = client->self};
 }
 
 static void tell_finish(void *host) {
-    struct connection *connection = host;
-    connection->finishing = true;
-    connection_wake(connection);
+    struct client *client = host;
+    client->finishing = true;
+    client_wake(client);
 }
 
 static void tell_wake(void *host) {
-    connection_wake(host);
+    client_wake(host);
 }
 
 static void fill_random(void *host, uint8_t *data, size_t size) {
-    struct connection *connection = host;
-    connection->shard->io->random(connection->shard->io->context, data, size);
+    struct client *client = host;
+    client->shard->io->random(client->shard->io->context, data, size);
 }
 
-const struct session_calls CONNECTION_CALLS = {
+const struct session_calls CLIENT_CALLS = {
     .login = ask_login,
     .open_vhost = ask_vhost,
     .change = ask_change,
@@ -325,8 +325,8 @@ const struct session_calls CONNECTION_CALLS = {
     .purge = ask_purge,
     .settle = tell_settle,
     .grant = tell_grant,
-    .publish = connection_publish,
-    .look = connection_look,
+    .publish = client_publish,
+    .look = client_look,
     .leave = tell_leave,
     .finish = tell_finish,
     .wake = tell_wake,

@@ -9,7 +9,7 @@
 #include "base/memory.h"
 #include "base/str.h"
 #include "session/reply_to.h"
-#include "shard/connection.h"
+#include "shard/client.h"
 
 enum {
     WINDOW_PUBLISH_BYTES = 64 /* what a publish weighs beside its message */
@@ -35,13 +35,13 @@ static struct pending *pending_last(struct peer *peer) {
 
 /* Remembers the publish whose last ENQUEUE to this owner was just posted. */
 static void pending_put(
-    struct connection *connection, struct peer *peer, const struct publish *publish) {
+    struct client *client, struct peer *peer, const struct publish *publish) {
     uint64_t cost = message_cost(publish->message) + WINDOW_PUBLISH_BYTES;
-    connection->window_bytes += cost;
-    connection->window_publishes++;
+    client->window_bytes += cost;
+    client->window_publishes++;
     if (publish->seqno == 0 && peer->pending_count != 0) {
         struct pending *last = pending_last(peer);
-        if (last->connection == connection->self && last->seqno == 0) {
+        if (last->connection == client->self && last->seqno == 0) {
             last->index = peer->sent;
             last->cost += cost;
             last->publishes++;
@@ -52,7 +52,7 @@ static void pending_put(
     peer->pending_count++;
     *pending_last(peer) = (struct pending){
         .index = peer->sent,
-        .connection = connection->self,
+        .connection = client->self,
         .seqno = publish->seqno,
         .cost = cost,
         .epoch = publish->epoch,
@@ -62,18 +62,18 @@ static void pending_put(
 }
 
 static void pending_done(struct shard *shard, const struct pending *pending) {
-    struct connection *connection = connection_find(shard, pending->connection);
-    if (!connection) return;
-    check(connection->window_bytes >= pending->cost);
-    check(connection->window_publishes >= pending->publishes);
-    connection->window_bytes -= pending->cost;
-    connection->window_publishes -= pending->publishes;
+    struct client *client = client_find(shard, pending->connection);
+    if (!client) return;
+    check(client->window_bytes >= pending->cost);
+    check(client->window_publishes >= pending->publishes);
+    client->window_bytes -= pending->cost;
+    client->window_publishes -= pending->publishes;
     if (pending->seqno != 0) {
         counter_add(&shard->counters.confirmed, 1);
         session_on_confirm(
-            connection->session, pending->channel, pending->epoch, pending->seqno, true);
+            client->session, pending->channel, pending->epoch, pending->seqno, true);
     }
-    connection_wake(connection);
+    client_wake(client);
 }
 
 void publisher_on_watermark(struct shard *shard, uint32_t owner, uint64_t count) {
@@ -89,15 +89,15 @@ void publisher_on_watermark(struct shard *shard, uint32_t owner, uint64_t count)
     }
 }
 
-bool publisher_window_open(const struct connection *connection) {
+bool publisher_window_open(const struct client *client) {
     /* A closed window opens again at half, so that reading is not toggled for every message. */
     uint64_t bytes = CONNECTION_WINDOW_BYTES;
     uint32_t publishes = CONNECTION_WINDOW_PUBLISHES;
-    if (!connection->reading) {
+    if (!client->reading) {
         bytes /= 2;
         publishes /= 2;
     }
-    return connection->window_bytes < bytes && connection->window_publishes < publishes;
+    return client->window_bytes < bytes && client->window_publishes < publishes;
 }
 
 /* ---- posting ---- */
@@ -110,9 +110,9 @@ static void post_enqueue(struct shard *shard, queue_ref queue, struct message *m
 
 /* Posts to every queue and remembers one pending for each owner. The message gets all its
  * references before the first one travels. */
-static uint32_t post_all(struct connection *connection, const struct publish *publish,
+static uint32_t post_all(struct client *client, const struct publish *publish,
     const queue_ref *queues, uint32_t count) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = client->shard;
     message_ref(publish->message, count);
     uint64_t owners = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -121,7 +121,7 @@ static uint32_t post_all(struct connection *connection, const struct publish *pu
     }
     for (uint64_t left = owners; left != 0; left &= left - 1) {
         uint32_t owner = (uint32_t)__builtin_ctzll(left);
-        pending_put(connection, &shard->peers[owner], publish);
+        pending_put(client, &shard->peers[owner], publish);
     }
     return (uint32_t)__builtin_popcountll(owners);
 }
@@ -143,7 +143,7 @@ static void refuse(const struct vhost *vhost, enum route_status status, struct b
 
 /* ---- direct reply-to: the routing key is an address, there is no queue ---- */
 
-static bool publish_reply(struct connection *connection, const struct publish *publish,
+static bool publish_reply(struct client *client, const struct publish *publish,
     struct publish_result *ret_result) {
     struct message *message = publish->message;
     connection_ref target = 0;
@@ -151,10 +151,10 @@ static bool publish_reply(struct connection *connection, const struct publish *p
     if (message->exchange_size != 0 ||
         !reply_to_parse(message_routing_key(message), &target, &channel))
         return false;
-    if (ref_shard(target) >= connection->shard->broker->shard_count) return true;
+    if (ref_shard(target) >= client->shard->broker->shard_count) return true;
     message_ref(message, 1);
     struct mail *mail =
-        mesh_post(connection->shard->broker->mesh, connection->shard->number, ref_shard(target));
+        mesh_post(client->shard->broker->mesh, client->shard->number, ref_shard(target));
     *mail = (struct mail){
         .kind = MAIL_REPLY, .channel = channel, .ref = target, .message = message};
     ret_result->queues = 1;
@@ -180,7 +180,7 @@ static uint32_t gather_keys(const struct publish *publish, struct bytes *ret_key
 }
 
 static enum route_status route_slowly(
-    const struct connection *connection, const struct publish *publish, struct routes *routes) {
+    const struct client *client, const struct publish *publish, struct routes *routes) {
     size_t keys_max = 1 + (size_t)(publish->cc.size + publish->bcc.size) / 5;
     struct bytes *keys = mem_new_array(keys_max, sizeof *keys);
     struct route_query query = {.exchange = message_exchange(publish->message),
@@ -189,72 +189,72 @@ static enum route_status route_slowly(
         .headers = publish->headers};
     check(query.routing_key_count <= keys_max);
     bool by_headers = false;
-    struct directory *directory = connection->shard->broker->directory;
+    struct directory *directory = client->shard->broker->directory;
     directory_read(directory);
-    enum route_status status = vhost_route_query(connection->vhost, &query, routes, &by_headers);
+    enum route_status status = vhost_route_query(client->vhost, &query, routes, &by_headers);
     directory_done(directory);
     mem_free(keys);
     return status;
 }
 
-static void publish_slowly(struct connection *connection, const struct publish *publish,
+static void publish_slowly(struct client *client, const struct publish *publish,
     struct publish_result *ret_result) {
     struct routes routes;
     routes_init(&routes);
-    enum route_status status = route_slowly(connection, publish, &routes);
+    enum route_status status = route_slowly(client, publish, &routes);
     if (status != ROUTE_OK) {
-        refuse(connection->vhost, status, message_exchange(publish->message), &ret_result->code,
+        refuse(client->vhost, status, message_exchange(publish->message), &ret_result->code,
             ret_result->text);
     } else if (routes.count != 0) {
         ret_result->queues = routes.count;
-        ret_result->confirms = post_all(connection, publish, routes.queues, routes.count);
+        ret_result->confirms = post_all(client, publish, routes.queues, routes.count);
     }
     routes_deinit(&routes);
 }
 
-void connection_publish(
+void client_publish(
     void *host, const struct publish *publish, struct publish_result *ret_result) {
-    struct connection *connection = host;
-    struct shard *shard = connection->shard;
+    struct client *client = host;
+    struct shard *shard = client->shard;
     ret_result->code = REPLY_OK;
     ret_result->queues = 0;
     ret_result->confirms = 0;
     counter_add(&shard->counters.published, 1);
-    if (!connection_may(connection, ACCESS_WRITE, ACCESS_EXCHANGE,
+    if (!client_may(client, ACCESS_WRITE, ACCESS_EXCHANGE,
             message_exchange(publish->message), ret_result->text)) {
         ret_result->code = REPLY_ACCESS_REFUSED;
         return;
     }
-    if (publish_reply(connection, publish, ret_result)) return;
+    if (publish_reply(client, publish, ret_result)) return;
     const struct route *route = route_find(&shard->routes, shard->broker->directory,
-        connection->vhost, message_exchange(publish->message),
+        client->vhost, message_exchange(publish->message),
         message_routing_key(publish->message));
     bool copies = publish->cc.size != 0 || publish->bcc.size != 0;
     if (route->by_headers || copies) {
-        publish_slowly(connection, publish, ret_result);
+        publish_slowly(client, publish, ret_result);
     } else if (route->status != ROUTE_OK) {
-        refuse(connection->vhost, route->status, message_exchange(publish->message),
+        refuse(client->vhost, route->status, message_exchange(publish->message),
             &ret_result->code, ret_result->text);
     } else if (route->count != 0) {
         ret_result->queues = route->count;
-        ret_result->confirms = post_all(connection, publish, route->queues, route->count);
+        ret_result->confirms = post_all(client, publish, route->queues, route->count);
     }
     counter_add(&shard->counters.routed, ret_result->queues);
     if (ret_result->queues == 0) counter_add(&shard->counters.unroutable_dropped, 1);
 }
 
-enum reply_code connection_look(void *host, struct bytes exchange, char text[256]) {
-    struct connection *connection = host;
+enum reply_code client_look(void *host, struct bytes exchange, char text[256]) {
+    struct client *client = host;
     struct routes routes;
     routes_init(&routes);
     bool by_headers = false;
-    struct directory *directory = connection->shard->broker->directory;
+    struct directory *directory = client->shard->broker->directory;
     directory_read(directory);
     enum route_status status = vhost_route(
-        connection->vhost, exchange, BYTES(""), bytes_of(NULL, 0), &routes, &by_headers);
+        client->vhost, exchange, BYTES(""), bytes_of(NULL, 0), &routes, &by_headers);
     directory_done(directory);
     routes_deinit(&routes);
     enum reply_code code = REPLY_OK;
-    if (status != ROUTE_OK) refuse(connection->vhost, status, exchange, &code, text);
+    if (status != ROUTE_OK) refuse(client->vhost, status, exchange, &code, text);
     return code;
 }

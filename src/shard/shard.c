@@ -2,7 +2,7 @@
 #include "shard/shard.h"
 
 #include "base/memory.h"
-#include "shard/connection.h"
+#include "shard/client.h"
 #include "shard/queue_host.h"
 
 enum {
@@ -50,14 +50,14 @@ uint32_t broker_assign_shard(struct broker *broker) {
     uint32_t fewest = UINT32_MAX;
     for (uint32_t i = 0; i < broker->shard_count; i++) {
         uint32_t count =
-            atomic_load_explicit(&broker->shards[i]->connection_count, memory_order_relaxed);
+            atomic_load_explicit(&broker->shards[i]->client_count, memory_order_relaxed);
         if (count < fewest) {
             fewest = count;
             best = i;
         }
     }
     atomic_fetch_add_explicit(
-        &broker->shards[best]->connection_count, 1, memory_order_relaxed);
+        &broker->shards[best]->client_count, 1, memory_order_relaxed);
     return best;
 }
 
@@ -87,9 +87,9 @@ void shard_free(struct shard *shard) {
     for (uint32_t i = 0; i < shard->broker->shard_count; i++)
         mem_free(shard->peers[i].pending);
     mem_free(shard->peers);
-    mem_free(shard->connections);
-    mem_free(shard->connection_next);
-    mem_free(shard->connection_generation);
+    mem_free(shard->clients);
+    mem_free(shard->client_next);
+    mem_free(shard->client_generation);
     deadlines_deinit(&shard->deadlines);
     chunk_pool_deinit(&shard->chunks);
     message_pool_free(shard->pool);
@@ -121,10 +121,10 @@ static void on_remove(struct shard *shard, const struct mail *mail) {
 }
 
 static void on_logged_in(struct shard *shard, const struct mail *mail) {
-    struct connection *connection = connection_find(shard, mail->ref);
-    if (!connection || !connection->socket) return;
-    session_on_login(connection->session, mail->flags != 0, shard->now_ms);
-    connection_wake(connection);
+    struct client *client = client_find(shard, mail->ref);
+    if (!client || !client->socket) return;
+    session_on_login(client->session, mail->flags != 0, shard->now_ms);
+    client_wake(client);
 }
 
 /* The admin side waits for its visits to come back; the server's own do not return. */
@@ -138,19 +138,19 @@ static void on_visit(struct shard *shard, uint32_t from, struct visit *visit) {
 static void on_mail(struct shard *shard, uint32_t from, const struct mail *mail) {
     switch ((enum mail_kind)mail->kind) {
     case MAIL_OP: queue_host_on_op(shard, from, mail); return;
-    case MAIL_EFFECT: connection_on_effect(shard, mail); return;
+    case MAIL_EFFECT: client_on_effect(shard, mail); return;
     case MAIL_WATERMARK: publisher_on_watermark(shard, from, mail->count); return;
     case MAIL_CREDIT: queue_host_on_credit(shard, mail->ref, mail->count); return;
-    case MAIL_REPLY: connection_on_reply(shard, mail); return;
+    case MAIL_REPLY: client_on_reply(shard, mail); return;
     case MAIL_RELEASE: message_pool_put_home(shard->pool, mail->message); return;
     case MAIL_LOGGED_IN: on_logged_in(shard, mail); return;
     case MAIL_ADOPT: shard->io->adopt(shard->io->context, mail->socket); return;
     case MAIL_VISIT: on_visit(shard, from, mail->visit); return;
-    case MAIL_CHANGED: connection_on_changed(shard, mail->request); return;
+    case MAIL_CHANGED: client_on_changed(shard, mail->request); return;
     case MAIL_MAKE: on_make(shard, mail->request); return;
     case MAIL_REMOVE: on_remove(shard, mail); return;
     case MAIL_FORGET: queue_host_forget(shard, mail->ref); return;
-    case MAIL_LEFT: connection_on_left(shard, mail->ref); return;
+    case MAIL_LEFT: client_on_left(shard, mail->ref); return;
     case MAIL_CHANGE:
     case MAIL_MADE:
     case MAIL_REMOVED:
@@ -208,9 +208,9 @@ static void spread_alarm(struct shard *shard) {
     bool alarm = broker_alarm(shard->broker) != NULL;
     if (alarm == shard->alarm_seen) return;
     shard->alarm_seen = alarm;
-    for (uint32_t i = 0; i < shard->connection_capacity; i++) {
-        if (shard->connections[i] && shard->connections[i]->socket)
-            connection_on_alarm(shard->connections[i]);
+    for (uint32_t i = 0; i < shard->client_capacity; i++) {
+        if (shard->clients[i] && shard->clients[i]->socket)
+            client_on_alarm(shard->clients[i]);
     }
 }
 
@@ -234,13 +234,13 @@ static void flush_dirty(struct shard *shard) {
     while ((node = list_take_first(&shard->dirty)) != NULL)
         list_put_last(&now, node);
     while ((node = list_take_first(&now)) != NULL)
-        connection_flush(LIST_ENTRY(node, struct connection, in_dirty));
+        client_flush(LIST_ENTRY(node, struct client, in_dirty));
 }
 
 static void run_deadlines(struct shard *shard) {
     struct deadline *due = NULL;
     while ((due = deadlines_take_due(&shard->deadlines, shard->now_ms)) != NULL)
-        connection_on_deadline(CONTAINER_OF(due, struct connection, deadline));
+        client_on_deadline(CONTAINER_OF(due, struct client, deadline));
 }
 
 bool shard_turn(struct shard *shard, uint64_t now_ms) {
@@ -255,7 +255,7 @@ bool shard_turn(struct shard *shard, uint64_t now_ms) {
     spread_alarm(shard);
     flush_dirty(shard);
     counter_set(&shard->counters.connections,
-        atomic_load_explicit(&shard->connection_count, memory_order_relaxed));
+        atomic_load_explicit(&shard->client_count, memory_order_relaxed));
     counter_set(&shard->counters.queues, shard->queue_count);
     mesh_publish(shard->broker->mesh, shard->number);
     return !list_empty(&shard->pump) || !list_empty(&shard->dirty) ||
@@ -269,15 +269,15 @@ uint64_t shard_next_deadline(const struct shard *shard) {
 void shard_stop(struct shard *shard, uint64_t now_ms) {
     shard->now_ms = now_ms;
     shard->stopping = true;
-    for (uint32_t i = 0; i < shard->connection_capacity; i++) {
-        if (shard->connections[i]) connection_shut(shard->connections[i]);
+    for (uint32_t i = 0; i < shard->client_capacity; i++) {
+        if (shard->clients[i]) client_shut(shard->clients[i]);
     }
 }
 
 void shard_drop_connections(struct shard *shard) {
-    for (uint32_t i = 0; i < shard->connection_capacity; i++) {
-        struct connection *connection = shard->connections[i];
-        if (connection && connection->socket) connection_drop(connection);
+    for (uint32_t i = 0; i < shard->client_capacity; i++) {
+        struct client *client = shard->clients[i];
+        if (client && client->socket) client_drop(client);
     }
 }
 
@@ -287,16 +287,16 @@ void shard_drop_queues(struct shard *shard) {
 }
 
 bool shard_idle(const struct shard *shard) {
-    return atomic_load_explicit(&shard->connection_count, memory_order_relaxed) == 0;
+    return atomic_load_explicit(&shard->client_count, memory_order_relaxed) == 0;
 }
 
 void shard_check(struct shard *shard) {
     for (uint32_t i = 0; i < shard->queue_capacity; i++) {
         if (shard->queues[i].queue) queue_check(shard->queues[i].queue);
     }
-    for (uint32_t i = 0; i < shard->connection_capacity; i++) {
-        struct connection *connection = shard->connections[i];
-        if (connection) session_check(connection->session);
+    for (uint32_t i = 0; i < shard->client_capacity; i++) {
+        struct client *client = shard->clients[i];
+        if (client) session_check(client->session);
     }
     for (uint32_t i = 0; i < shard->broker->shard_count; i++)
         check(shard->peers[i].announced <= shard->peers[i].applied);

@@ -25,7 +25,7 @@
 
 struct shard_io {
     /* Writes what it can of the vectors: bytes taken, 0 when the socket is full (then
-     * connection_on_writable follows once `want` asked for it), or -errno. */
+     * client_on_writable follows once `want` asked for it), or -errno. */
     int64_t (*write)(void *socket, const struct iovec *vectors, uint32_t count);
     /* Asks for readable and writable events. */
     void (*want)(void *socket, bool read, bool write);
@@ -33,7 +33,7 @@ struct shard_io {
     void (*close)(void *socket);
     /* Fills with unguessable bytes (in simulation: seeded ones). */
     void (*random)(void *context, uint8_t *data, size_t size);
-    /* Makes a socket of what MAIL_ADOPT brought and gives it to connection_open. */
+    /* Makes a socket of what MAIL_ADOPT brought and gives it to client_open. */
     void (*adopt)(void *context, void *accepted);
     void *context;
 };
@@ -66,7 +66,7 @@ const char *broker_alarm(const struct broker *broker);
 
 /* ---- the shard ---- */
 
-struct connection;
+struct client;
 struct queue_slot;
 struct link;
 
@@ -107,12 +107,12 @@ struct shard {
     uint32_t queue_count;
     struct link *links; /* by connection, uthash */
     struct list pump;   /* queues that owe work */
-    struct connection **connections;
-    uint32_t connection_capacity;
-    uint32_t connection_free; /* first free slot + 1, chained through `free_next` */
-    uint32_t *connection_next;
-    uint32_t *connection_generation;
-    _Atomic uint32_t connection_count; /* open ones and those assigned but not adopted yet */
+    struct client **clients;
+    uint32_t client_capacity;
+    uint32_t client_first_free; /* first free slot + 1, chained through client_next */
+    uint32_t *client_next;
+    uint32_t *client_generation;
+    _Atomic uint32_t client_count; /* open ones and those assigned but not adopted yet */
     struct list dirty; /* connections with something to flush or to write */
     struct deadlines deadlines;
     int64_t memory_told; /* this shard's part of broker->memory_used */
@@ -149,7 +149,7 @@ void shard_drop_queues(struct shard *shard);
 struct op *shard_post_op(struct shard *shard, queue_ref queue);
 
 /* The shard whose connections are fewest, counting the one that will now be opened there (by
- * MAIL_ADOPT and connection_open). Any thread. */
+ * MAIL_ADOPT and client_open). Any thread. */
 uint32_t broker_assign_shard(struct broker *broker);
 
 /* Checks every invariant: O(n). For tests and the simulator. */

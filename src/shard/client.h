@@ -1,6 +1,6 @@
-/* connection: a session's host: its socket on one side, the mail to other actors on the other. */
-#ifndef SHARD_CONNECTION_H
-#define SHARD_CONNECTION_H
+/* client: a session's host: its socket on one side, the mail to other actors on the other. */
+#ifndef SHARD_CLIENT_H
+#define SHARD_CLIENT_H
 
 #include "auth/access.h"
 #include "shard/shard.h"
@@ -14,7 +14,7 @@ struct ask {
     char name[]; /* the queue's */
 };
 
-struct connection {
+struct client {
     struct shard *shard;
     struct session *session;
     void *socket; /* NULL once closed */
@@ -40,77 +40,77 @@ struct connection {
 };
 
 /* Takes an accepted socket. `peer` is its address as text; `local` tells that it is loopback. */
-struct connection *connection_open(
+struct client *client_open(
     struct shard *shard, void *socket, const char *peer, bool local);
 
 /* An assigned socket could not be opened after all. */
-void connection_not_opened(struct shard *shard);
+void client_not_opened(struct shard *shard);
 
 /* Closes the socket without another word; the session lets go of what it holds. */
-void connection_drop(struct connection *connection);
+void client_drop(struct client *client);
 
-/* Socket events. The connection may be gone after connection_on_closed. */
-void connection_on_read(struct connection *connection, struct bytes bytes);
-void connection_on_writable(struct connection *connection);
-void connection_on_closed(struct connection *connection);
+/* Socket events. The client may be gone after client_on_closed. */
+void client_on_read(struct client *client, struct bytes bytes);
+void client_on_writable(struct client *client);
+void client_on_closed(struct client *client);
 
 /* Mail for connections. */
-void connection_on_effect(struct shard *shard, const struct mail *mail);
-void connection_on_changed(struct shard *shard, struct request *request);
-void connection_on_reply(struct shard *shard, const struct mail *mail);
-void connection_on_left(struct shard *shard, connection_ref ref);
+void client_on_effect(struct shard *shard, const struct mail *mail);
+void client_on_changed(struct shard *shard, struct request *request);
+void client_on_reply(struct shard *shard, const struct mail *mail);
+void client_on_left(struct shard *shard, connection_ref ref);
 
 /* The connection of a ref, or NULL when it is gone. */
-struct connection *connection_find(struct shard *shard, connection_ref ref);
+struct client *client_find(struct shard *shard, connection_ref ref);
 
 /* Puts the connection on the list of those to flush at the end of the turn. */
-void connection_wake(struct connection *connection);
+void client_wake(struct client *client);
 
 /* End of the turn: what the session gathered, bytes out, credit back, reading on or off. */
-void connection_flush(struct connection *connection);
+void client_flush(struct client *client);
 
 /* Blocks or unblocks publishing connections after a change of the alarm. */
-void connection_on_alarm(struct connection *connection);
+void client_on_alarm(struct client *client);
 
 /* Timers that are due. */
-void connection_on_deadline(struct connection *connection);
+void client_on_deadline(struct client *client);
 
 /* The broker stops: 320. */
-void connection_shut(struct connection *connection);
+void client_shut(struct client *client);
 
 /* ---- shard/asking.c: the session's requests ---- */
 
-extern const struct session_calls CONNECTION_CALLS;
+extern const struct session_calls CLIENT_CALLS;
 
 /* Takes the ask of (channel, number) off the list; NULL when there is none. */
-struct ask *connection_take_ask(struct connection *connection, uint16_t channel, uint32_t number);
+struct ask *client_take_ask(struct client *client, uint16_t channel, uint32_t number);
 void ask_free(struct ask *ask);
 
 /* A copy of the change with its strings, for the way to the registrar. Released by mem_free. */
-struct request *request_new(const struct connection *connection, const struct change *change,
+struct request *request_new(const struct client *client, const struct change *change,
     uint16_t channel, uint32_t number);
 
 /* Sends a request to the registrar. */
-void connection_send_request(struct connection *connection, struct request *request);
+void client_send_request(struct client *client, struct request *request);
 
 /* Asks the queue's shard for the counts that complete a declare. Takes the request. */
-void connection_ask_counts(struct connection *connection, struct request *request);
+void client_ask_counts(struct client *client, struct request *request);
 
 /* True when the connection's user may do this; otherwise gives the text of the refusal. The one way
  * to access_authorize. */
-bool connection_may(const struct connection *connection, enum access_operation operation,
+bool client_may(const struct client *client, enum access_operation operation,
     enum access_kind kind, struct bytes name, char text[256]);
 
 /* ---- shard/publisher.c: publishes and their watermarks ---- */
 
-void connection_publish(
+void client_publish(
     void *host, const struct publish *publish, struct publish_result *ret_result);
-enum reply_code connection_look(void *host, struct bytes exchange, char text[256]);
+enum reply_code client_look(void *host, struct bytes exchange, char text[256]);
 
 /* A peer has applied `count` of our ENQUEUEs. */
 void publisher_on_watermark(struct shard *shard, uint32_t owner, uint64_t count);
 
 /* True while the connection's window has room. */
-bool publisher_window_open(const struct connection *connection);
+bool publisher_window_open(const struct client *client);
 
 #endif
