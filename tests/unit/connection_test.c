@@ -45,7 +45,7 @@ static void assert_dropped(struct fake_host *host) {
 
 static void broken_frames_are_frame_errors(void **state) {
     struct fake_host *host = *state;
-    static const struct {
+    const struct {
         struct bytes frame;
         const char *text;
     } cases[] = {
@@ -71,7 +71,7 @@ static void broken_frames_are_frame_errors(void **state) {
 
 static void frames_in_wrong_places_are_refused(void **state) {
     struct fake_host *host = *state;
-    static const struct {
+    const struct {
         uint8_t type;
         uint16_t channel;
         struct bytes payload;
@@ -130,7 +130,7 @@ static void unknown_methods_and_bad_tables_are_dropped(void **state) {
 
 static void undecodable_methods_are_frame_errors(void **state) {
     struct fake_host *host = *state;
-    static const struct {
+    const struct {
         uint16_t channel;
         struct bytes payload;
         const char *text;

@@ -1,6 +1,7 @@
 /* fake_host: see the header. Calls are noted as one line each, in the order they come. */
 #include "fake_host.h"
 
+#include "amqp/table.h"
 #include "amqp/text.h"
 #include "base/memory.h"
 #include "base/str.h"
@@ -98,7 +99,12 @@ static bool on_consume(void *context, uint16_t channel, uint32_t request,
         consume->prefetch, consume->priority, consume->flags & OP_NO_ACK ? " no_ack" : "",
         consume->flags & OP_EXCLUSIVE ? " exclusive" : "",
         consume->flags & OP_SHARED ? " shared" : "");
-    return answer_now(context, (struct pending){channel, request}, "", ret_answer);
+    bool now = answer_now(context, (struct pending){channel, request}, "", ret_answer);
+    if (now && ret_answer->code == REPLY_OK && ret_answer->queue == 0) {
+        ret_answer->queue = 1;
+        ret_answer->consumer = 1;
+    }
+    return now;
 }
 
 static void on_cancel(void *context, uint16_t channel, uint32_t request, queue_ref queue,
@@ -137,13 +143,34 @@ static void on_grant(void *context, queue_ref queue, uint16_t channel, uint32_t 
         count);
 }
 
+/* " cc=a,b" for the texts in the array, nothing for an empty one. */
+static void print_copies(char *text, size_t size, const char *name, struct bytes array) {
+    struct reader reader = reader_over(array);
+    struct field field;
+    size_t at = 0;
+    text[0] = 0;
+    while (table_array_next(&reader, &field)) {
+        at += str_format(text + at, size - at, "%s%s%s%.*s", at == 0 ? " " : "",
+            at == 0 ? name : "", at == 0 ? "=" : ",", SHOWN(field.bytes));
+    }
+}
+
 static void on_publish(
     void *context, const struct publish *publish, struct publish_result *ret_result) {
     struct fake_host *host = context;
     struct bytes exchange = message_exchange(publish->message);
     struct bytes key = message_routing_key(publish->message);
-    note(host, "publish %u '%.*s' '%.*s' %u seqno=%u", publish->channel, SHOWN(exchange),
-        SHOWN(key), publish->message->body_size, (unsigned)publish->seqno);
+    char headers[256] = "";
+    char cc[256];
+    char bcc[256];
+    if (publish->headers.size != 0) {
+        headers[0] = ' ';
+        text_print_table(headers + 1, sizeof headers - 1, publish->headers);
+    }
+    print_copies(cc, sizeof cc, "cc", publish->cc);
+    print_copies(bcc, sizeof bcc, "bcc", publish->bcc);
+    note(host, "publish %u '%.*s' '%.*s' %u seqno=%u%s%s%s", publish->channel, SHOWN(exchange),
+        SHOWN(key), publish->message->body_size, (unsigned)publish->seqno, headers, cc, bcc);
     assert_true(host->publish_count < HOST_PUBLISHES_MAX);
     message_ref(publish->message, 1);
     host->published[host->publish_count] = publish->message;
