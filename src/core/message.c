@@ -12,7 +12,7 @@
 enum {
     CLASS_BYTES_MIN = 64,
     CLASS_STEPS = 4,                          /* sizes per power of two */
-    CLASS_COUNT = (14 - 6) * CLASS_STEPS + 1, /* 64, 80, 96, 112, 128, ..., 16384 */
+    CLASS_COUNT = (15 - 6) * CLASS_STEPS + 1, /* 64, 80, 96, 112, 128, ..., 32768 */
     CLASS_NONE = 255                          /* its memory is malloc's */
 };
 
@@ -33,7 +33,7 @@ static uint32_t class_bytes(uint32_t index) {
     return power + power / CLASS_STEPS * (index % CLASS_STEPS);
 }
 
-/* The smallest class that holds `size` bytes; size is within (0, 16384]. */
+/* The smallest class that holds `size` bytes; size is within (0, 32768]. */
 static inline uint32_t class_for(uint32_t size) {
     if (size <= CLASS_BYTES_MIN) return 0;
     uint32_t power = 31 - (uint32_t)__builtin_clz(size - 1);
@@ -79,6 +79,14 @@ uint64_t message_pool_count(const struct message_pool *pool) {
 
 uint64_t message_pool_held_bytes(const struct message_pool *pool) {
     return (uint64_t)pool->depot.slab_count * SLAB_BYTES + pool->large_bytes;
+}
+
+void message_pool_trim(struct message_pool *pool) {
+    for (uint32_t i = 0; i < CLASS_COUNT; i++) {
+        slab_class_trim(&pool->classes[i]);
+    }
+    slab_class_trim(&pool->chunks);
+    slab_depot_trim(&pool->depot);
 }
 
 struct slab_class *message_pool_chunks(struct message_pool *pool) {

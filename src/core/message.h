@@ -60,7 +60,7 @@ static inline uint64_t message_cost(const struct message *message) {
     return sizeof *message + message->capacity;
 }
 
-/* A shard's message memory. Not thread-safe; each shard has its own. Blocks of up to 16 KiB come
+/* A shard's message memory. Not thread-safe; each shard has its own. Blocks of up to 32 KiB come
  * from slabs of one size each, larger ones from malloc. */
 struct message_pool;
 struct slab_class;
@@ -77,8 +77,12 @@ uint64_t message_pool_bytes(const struct message_pool *pool);
 uint64_t message_pool_count(const struct message_pool *pool);
 
 /* Bytes of address space that the pool holds for blocks and chunks, used or not. After a burst it
- * falls back to a few MiB; pages that were never written are not resident. */
+ * falls back to 8 MiB and at most one slab of 512 KiB for each size that was used; pages that were
+ * never written are not resident. */
 uint64_t message_pool_held_bytes(const struct message_pool *pool);
+
+/* Gives back what is held and not used. For a shard that has nothing else to do. */
+void message_pool_trim(struct message_pool *pool);
 
 /* Where this shard's queues take their chunks of entries from (core/entries.h). */
 struct slab_class *message_pool_chunks(struct message_pool *pool);

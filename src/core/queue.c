@@ -5,7 +5,7 @@
  *   seq:   u  .  .   r  r  u  .  d  d  d  d  .  u  u  u | R  R  R  R  R | next_seq
  *
  *   R ready, never delivered: everything from the cursor on   r ready again: in `requeued`
- *   u unacked: marked in its entry    d doomed: purged, waiting to be dropped, in `doomed`
+ *   u unacked: marked in its entry    d doomed: purged or settled, in `doomed` until it is dropped
  *   . gone: no entry
  *
  * So a message's place follows from its seq alone: the four sets are disjoint, and nothing is moved
@@ -17,9 +17,13 @@
 #include "core/entries.h"
 #include "core/ranges.h"
 
-/* How many tokens one TOKENS_WANTED asks for at most: a part of a channel's prefetch, so that its
- * consumers of other queues are not left without. */
-enum { TOKENS_ASKED_MAX = 64 };
+enum {
+    /* What one TOKENS_WANTED asks for at most: a part of a channel's prefetch, so that its
+     * consumers of other queues are not left without. */
+    TOKENS_ASKED_MAX = 64,
+    /* Messages that one SETTLE releases itself; those of a longer range are doomed. */
+    SETTLED_NOW_MAX = 256
+};
 
 struct queue {
     struct entries entries;
@@ -196,10 +200,47 @@ static inline bool settle(struct queue *queue, const struct entry *entry, uint64
     return true;
 }
 
+/* Seqs that come in ascending order, collected into runs. */
+struct run {
+    struct ranges *into;
+    uint64_t seq;
+    uint64_t count;
+};
+
+static void run_end(struct run *run) {
+    if (run->count != 0) ranges_put(run->into, run->seq, run->count);
+    run->count = 0;
+}
+
+static void run_put(struct run *run, uint64_t seq) {
+    if (run->seq + run->count != seq) {
+        run_end(run);
+        run->seq = seq;
+    }
+    run->count++;
+}
+
+/* What is settled is not unacked from now on, but its memory is released by and by. */
+static uint32_t settle_later(struct queue *queue, uint64_t seq, uint64_t end) {
+    uint32_t count = 0;
+    struct run run = {.into = &queue->doomed};
+    struct entry *entry;
+    for (; (entry = entries_next(&queue->entries, &seq, end)) != NULL; seq++) {
+        if (!(entry->flags & ENTRY_UNACKED)) continue;
+        leave_unacked(queue, entry);
+        entry->flags = 0;
+        run_put(&run, seq);
+        count++;
+    }
+    run_end(&run);
+    return count;
+}
+
 static uint32_t settle_range(struct queue *queue, uint64_t seq, uint64_t end) {
     uint32_t count = 0;
     const struct entry *entry;
     for (; (entry = entries_next(&queue->entries, &seq, end)) != NULL; seq++) {
+        if (count == SETTLED_NOW_MAX) return count + settle_later(queue, seq, end);
         count += settle(queue, entry, seq);
     }
     return count;
@@ -207,7 +248,7 @@ static uint32_t settle_range(struct queue *queue, uint64_t seq, uint64_t end) {
 
 static uint32_t requeue_range(struct queue *queue, uint64_t seq, uint64_t end, bool returned) {
     uint32_t count = 0;
-    uint64_t run_seq = 0, run_count = 0;
+    struct run run = {.into = &queue->requeued};
     struct entry *entry;
     for (; (entry = entries_next(&queue->entries, &seq, end)) != NULL; seq++) {
         if (!(entry->flags & ENTRY_UNACKED)) continue;
@@ -216,15 +257,10 @@ static uint32_t requeue_range(struct queue *queue, uint64_t seq, uint64_t end, b
         if (!returned && entry->attempts != UINT8_MAX) entry->attempts++;
         queue->ready++;
         queue->ready_bytes += entry->body_size;
+        run_put(&run, seq);
         count++;
-        if (run_seq + run_count != seq) {
-            if (run_count) ranges_put(&queue->requeued, run_seq, run_count);
-            run_seq = seq;
-            run_count = 0;
-        }
-        run_count++;
     }
-    if (run_count) ranges_put(&queue->requeued, run_seq, run_count);
+    run_end(&run);
     return count;
 }
 

@@ -22,11 +22,17 @@ static void release(struct slab_depot *depot, struct slab *slab) {
     free(slab);
 }
 
-void slab_depot_deinit(struct slab_depot *depot) {
+void slab_depot_trim(struct slab_depot *depot) {
     struct list_node *node;
     while ((node = list_take_first(&depot->empty)) != NULL) {
+        depot->empty_count--;
         release(depot, LIST_ENTRY(node, struct slab, in_partial));
     }
+    check(depot->empty_count == 0);
+}
+
+void slab_depot_deinit(struct slab_depot *depot) {
+    slab_depot_trim(depot);
     check(depot->slab_count == 0);
 }
 
@@ -48,11 +54,16 @@ static void depot_put(struct slab_depot *depot, struct slab *slab) {
     depot->empty_count++;
 }
 
+void slab_class_trim(struct slab_class *class) {
+    if (!class->current || class->current->used != 0) return;
+    depot_put(class->depot, class->current);
+    class->current = NULL;
+}
+
 void slab_class_deinit(struct slab_class *class) {
     check(class->used == 0);
     check(list_empty(&class->partial));
-    if (class->current) depot_put(class->depot, class->current);
-    class->current = NULL;
+    slab_class_trim(class);
 }
 
 static struct slab *depot_take(struct slab_depot *depot) {

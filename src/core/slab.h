@@ -17,9 +17,9 @@
 #endif
 
 enum {
-    SLAB_BYTES = 256 * 1024,      /* and the alignment, so that a block finds its slab by a mask */
-    SLAB_BLOCK_BYTES_MAX = 16384, /* fifteen of these still fit one slab */
-    SLABS_KEPT_MAX = 32           /* empty ones in a depot: 8 MiB per shard after a burst */
+    SLAB_BYTES = 512 * 1024,      /* and the alignment, so that a block finds its slab by a mask */
+    SLAB_BLOCK_BYTES_MAX = 32768, /* fifteen of these still fit one slab */
+    SLABS_KEPT_MAX = 16           /* empty ones in a depot: 8 MiB per shard after a burst */
 };
 
 /* A free block's first bytes. */
@@ -54,12 +54,18 @@ void slab_depot_init(struct slab_depot *depot);
 /* Every class of it must have been deinitialized. */
 void slab_depot_deinit(struct slab_depot *depot);
 
+/* Gives the empty slabs back to the system. */
+void slab_depot_trim(struct slab_depot *depot);
+
 /* `block_bytes` is a multiple of 16, at most SLAB_BLOCK_BYTES_MAX; `depot` is borrowed for the
  * class's life. */
 void slab_class_init(struct slab_class *class, struct slab_depot *depot, uint32_t block_bytes);
 
 /* Every block must have come back. */
 void slab_class_deinit(struct slab_class *class);
+
+/* Puts the current slab into the depot when it is empty: for a class that is not used just now. */
+void slab_class_trim(struct slab_class *class);
 
 /* The rare cases: no block in the current slab; the last block of a slab or the first of a full
  * one came back. */

@@ -15,7 +15,7 @@
 #include "core/consumer.h"
 #include "core/entries.h"
 
-enum { RUNS = 7, MESSAGES = 2000000, BATCH_MAX = 256, WINDOW_MAX = 4096, BODY_BYTES = 16 };
+enum { RUNS = 31, MESSAGES = 200000, BATCH_MAX = 256, WINDOW_MAX = 4096, BODY_BYTES = 16 };
 
 /* One queue, its consumer's credit, messages that go round, and a place for results. */
 struct bench {
@@ -36,22 +36,18 @@ static uint64_t now_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static int compare(const void *a, const void *b) {
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-/* Runs one benchmark, which gives its nanoseconds per message, and prints the median. */
+/* Runs one benchmark, which gives its nanoseconds per message, and prints the least: other
+ * processes only ever add. */
 static double report(const char *text, double (*run)(struct bench *, uint32_t), struct bench *bench,
     uint32_t argument) {
-    double results[RUNS];
-    for (int i = 0; i < RUNS; i++) {
-        results[i] = run(bench, argument);
+    double least = run(bench, argument);
+    for (int i = 1; i < RUNS; i++) {
+        double result = run(bench, argument);
+        if (result < least) least = result;
     }
-    qsort(results, RUNS, sizeof *results, compare);
-    printf("%-58s %7.1f ns\n", text, results[RUNS / 2]);
+    printf("%-58s %7.1f ns\n", text, least);
     fflush(stdout);
-    return results[RUNS / 2];
+    return least;
 }
 
 static struct message *new_message(struct bench *bench, uint32_t body_size) {
@@ -392,6 +388,38 @@ static double purge(struct bench *bench, uint32_t body_size) {
     return result;
 }
 
+/* One op that speaks of `count` messages. */
+static double long_range(struct bench *bench, enum op_kind kind, uint32_t count) {
+    open_queue(bench, 0, 0);
+    for (uint32_t n = 0; n < count; n++) {
+        enqueue(bench, new_message(bench, BODY_BYTES));
+    }
+    while (queue_owes(bench->queue)) {
+        bench->effects.count = 0;
+        queue_pump(bench->queue, PUMP_EFFECTS_MAX, &bench->effects);
+        for (uint32_t i = 0; i < bench->effects.count; i++) {
+            message_unref(bench->pool, bench->effects.list[i].message);
+        }
+    }
+    bench->effects.count = 0;
+    const struct op op = {
+        .kind = (uint8_t)kind, .request = 1, .range = {1, count, bench->consumer}};
+    uint64_t start = now_ns();
+    queue_apply(bench->queue, &op, NULL, &bench->effects);
+    double result = (double)(now_ns() - start) / count;
+    bench->effects.count = 0;
+    close_queue(bench);
+    return result;
+}
+
+static double settle_long(struct bench *bench, uint32_t count) {
+    return long_range(bench, OP_SETTLE, count);
+}
+
+static double requeue_long(struct bench *bench, uint32_t count) {
+    return long_range(bench, OP_REQUEUE, count);
+}
+
 static double make_and_drop(struct bench *bench, uint32_t body_size) {
     uint64_t start = now_ns();
     for (uint32_t n = 0; n < MESSAGES; n++) {
@@ -430,9 +458,12 @@ int main(void) {
     report("no-ack, random one of 100,000 queues", many_queues, bench, 100000);
     report("message_new and unref, body of 16 bytes", make_and_drop, bench, 16);
     report("message_new and unref, body of 1 KiB", make_and_drop, bench, 1024);
-    report("backlog of 2 M in, with message_new, 16 bytes", backlog_in, bench, 16);
-    report("backlog of 2 M out, with unref, 16 bytes", backlog_out, bench, 16);
-    report("backlog of 2 M purged, 16 bytes", purge, bench, 16);
+    report("backlog of 200,000 in, with message_new, 16 bytes", backlog_in, bench, 16);
+    report("backlog of 200,000 out, with unref, 16 bytes", backlog_out, bench, 16);
+    report("backlog of 200,000 purged, 16 bytes", purge, bench, 16);
+    report("one SETTLE of 1,000 messages, per message", settle_long, bench, 1000);
+    report("one SETTLE of 300,000 messages, per message", settle_long, bench, 300000);
+    report("one REQUEUE of 300,000 messages, per message", requeue_long, bench, 300000);
     for (uint32_t i = 0; i < WINDOW_MAX; i++) {
         message_unref(bench->pool, bench->messages[i]);
     }

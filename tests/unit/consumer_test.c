@@ -108,7 +108,7 @@ static void found_by_who_it_is(void **state) {
 static void assert_turns(struct fixture *f, const uint32_t *tags, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         struct consumer *consumer = consumers_first(f->consumers);
-        assert_non_null(consumer);
+        check(consumer != NULL);
         assert_int_equal(consumer->tag_id, tags[i]);
         consumer_rotate(consumer);
     }

@@ -336,7 +336,7 @@ static void step_give_up(struct world *world, bool settle) {
     uint64_t seq = any_unacked(world);
     if (seq == 0) return;
     int owner = world->messages[seq].owner;
-    uint32_t limit = chance(world, 50) ? 1 : 1 + below(world, 200);
+    uint32_t limit = chance(world, 50) ? 1 : 1 + below(world, chance(world, 70) ? 200 : 2000);
     struct op op = op_of(world, settle ? OP_SETTLE : OP_REQUEUE);
     op.range.seq = seq;
     op.range.consumer = owner < 0 ? 0 : world->consumers[owner].handle;
@@ -437,7 +437,7 @@ static void step_cancel(struct world *world) {
     }
 }
 
-static void step_get(struct world *world) {
+static void get_one(struct world *world) {
     struct op op = op_of(world, OP_GET);
     bool no_ack = chance(world, 30), some = world->ready != 0;
     if (no_ack) op.flags = OP_NO_ACK;
@@ -450,6 +450,13 @@ static void step_get(struct world *world) {
     on_taken(world, effect, -1, no_ack);
     check(effect->messages == world->ready);
     message_unref(world->pool, effect->message);
+}
+
+static void step_get(struct world *world) {
+    uint32_t count = chance(world, 5) ? below(world, 700) : 1;
+    do
+        get_one(world);
+    while (count-- > 1);
 }
 
 /* Grants what was asked for, or, sometimes, to somebody who has not asked or is gone. */
