@@ -6,6 +6,8 @@
 struct consumers *consumers_new(consumer_handle last_handle) {
     struct consumers *consumers = NEW(struct consumers);
     consumers->last_handle = last_handle;
+    consumers->table = consumers->own_table;
+    consumers->capacity = COUNT_OF(consumers->own_table);
     list_init(&consumers->levels);
     list_init(&consumers->active);
     list_init(&consumers->holders);
@@ -17,24 +19,24 @@ void consumers_free(struct consumers *consumers) {
     check(consumers->count == 0);
     check(list_empty(&consumers->levels));
     check(list_empty(&consumers->holders));
-    mem_free(consumers->table);
+    if (consumers->table != consumers->own_table) mem_free(consumers->table);
     mem_free(consumers);
 }
 
 /* Two handles that differ below the old capacity differ below the new one: nobody collides. */
 static void grow_table(struct consumers *consumers) {
-    uint32_t capacity = consumers->capacity ? 2 * consumers->capacity : 2;
+    uint32_t capacity = 2 * consumers->capacity;
     struct consumer **table = mem_new_array(capacity, sizeof *table);
     for (uint32_t i = 0; i < consumers->capacity; i++) {
         struct consumer *consumer = consumers->table[i];
         if (consumer) table[consumer->handle & (capacity - 1)] = consumer;
     }
-    mem_free(consumers->table);
+    if (consumers->table != consumers->own_table) mem_free(consumers->table);
     consumers->table = table;
     consumers->capacity = capacity;
 }
 
-/* The next serial number whose place is free. A quarter of the places is, so this is short. */
+/* The next serial number whose place is free; a quarter of the places is, so that this is short. */
 static consumer_handle next_handle(struct consumers *consumers) {
     if (4 * (consumers->count + 1) > 3 * consumers->capacity) grow_table(consumers);
     do {
@@ -51,7 +53,8 @@ static struct consumer_level *level_for(struct consumers *consumers, int32_t pri
         if (level->priority < priority) break;
         after = &level->in_levels;
     }
-    struct consumer_level *level = NEW(struct consumer_level);
+    struct consumer_level *level = &consumers->own_level;
+    if (level->count != 0) level = NEW(struct consumer_level);
     level->priority = priority;
     list_init(&level->ring);
     list_put_after(after, &level->in_levels);
@@ -94,7 +97,7 @@ void consumers_remove(struct consumers *consumers, struct consumer *consumer) {
     if (consumers->exclusive == consumer->handle) consumers->exclusive = 0;
     if (--consumer->level->count == 0) {
         list_remove(&consumer->level->in_levels);
-        mem_free(consumer->level);
+        if (consumer->level != &consumers->own_level) mem_free(consumer->level);
     }
     check(consumer->credit->users != 0);
     consumer->credit->users--;

@@ -53,17 +53,20 @@ struct consumer_level {
     uint32_t count;
 };
 
-/* The consumers of one queue. */
+/* The consumers of one queue. Most queues have one or two of one priority: what these need lies
+ * here, so that a delivery looks at few places in memory. */
 struct consumers {
     struct consumer **table; /* at handle modulo capacity */
     uint32_t capacity;       /* a power of two */
     uint32_t count;
+    struct list active;
+    struct consumer_level own_level; /* of one priority, free while its count is 0 */
+    struct list levels;
+    struct list holders; /* of tokens */
     consumer_handle last_handle;
     consumer_handle exclusive; /* the one that wants no other; 0 is none */
     uint32_t lost_from;        /* consumers_next_lost: nobody is before this place in the table */
-    struct list levels;
-    struct list active;
-    struct list holders; /* of tokens */
+    struct consumer *own_table[2];
 };
 
 /* No consumers yet. Handles go on after `last_handle`, which the queue keeps while it has none. */
