@@ -297,6 +297,7 @@ static const struct {
     {INT("", 5), REAL("", 5.0), true},
     {INT("", 5), REAL("", 5.5), false},
     {INT("", -5), REAL("", -5.0), true},
+    {INT("", -5), REAL("", -5.5), false},
     {LONG("", 9007199254740993), REAL("", 9007199254740992.0), false},
     {LONG("", INT64_MIN), REAL("", -9223372036854775808.0), true},
     {LONG("", INT64_MAX), REAL("", 9223372036854775808.0), false},
