@@ -108,6 +108,7 @@ def test_frames_left_out_repeated_and_swapped(address, fresh, seed):
     still_serves(address)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_bytes(address, seed):
     rng = random.Random(seed)
