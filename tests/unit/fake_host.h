@@ -45,6 +45,7 @@ struct fake_host {
     uint32_t publish_count;
     enum reply_code look_code;
 
+    uint32_t consume_id; /* the tag_id of the consume asked for last */
     uint32_t wake_count;
     uint8_t random_next; /* "random" bytes count up from here */
 };
