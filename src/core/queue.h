@@ -54,8 +54,9 @@ void queue_free(struct queue *queue);
 void queue_apply(
     struct queue *queue, const struct op *op, struct credit *credit, struct effects *effects);
 
-/* Does up to `budget` pieces of owed work (deliveries, requeues, drops of a purge, lost-consumer
- * notices), appending at most `budget` effects; effects->count must leave room. */
+/* Does up to `budget` pieces of owed work (deliveries, notices, tokens that come back, releases
+ * after a purge, a long settlement or a delete), appending at most `budget` effects; effects->count
+ * must leave room. */
 void queue_pump(struct queue *queue, uint32_t budget, struct effects *effects);
 
 /* True while queue_pump would do something. */

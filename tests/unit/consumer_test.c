@@ -52,7 +52,7 @@ static void a_handle_is_never_used_twice(void **state) {
     enum { ROUNDS = 20000, ALIVE = 40 };
     struct fixture *f = *state;
     struct consumer *alive[ALIVE] = {0};
-    bool *used = mem_new_array(ROUNDS * 8, sizeof(bool));
+    bool *used = mem_new_array((size_t)ROUNDS * 8, sizeof(bool));
     struct prng prng;
     prng_init(&prng, 11);
     for (uint32_t n = 0; n < ROUNDS; n++) {
