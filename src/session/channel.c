@@ -43,8 +43,15 @@ void channel_free(struct channel *channel) {
     mem_free(channel);
 }
 
+static void forget_lost(struct channel *channel) {
+    mem_free(channel->lost);
+    channel->lost = NULL;
+    channel->lost_count = 0;
+}
+
 static void let_go(struct channel *channel) {
     channel_basic_deinit(channel);
+    forget_lost(channel);
     channel->expect = EXPECT_METHOD;
     list_remove_if_linked(&channel->in_busy);
 }
@@ -167,6 +174,23 @@ void channel_keep_input(struct channel *channel, const struct frame *frame) {
     bool kept = buffer_put(&input->bytes, frame->payload.data - FRAME_HEADER_BYTES, size);
     check(kept); /* session_wants_input bounds it */
     channel->session->parked_bytes += size;
+}
+
+void channel_lose_consumer(struct channel *channel, const struct effect *effect) {
+    if (channel->wait != WAIT_CHANGE || channel->method != METHOD_queue_delete) {
+        channel_on_consumer_lost(channel, effect);
+        return;
+    }
+    size_t size = (channel->lost_count + (size_t)1) * sizeof *channel->lost;
+    channel->lost = mem_resize(channel->lost, size);
+    channel->lost[channel->lost_count++] = *effect;
+}
+
+void channel_tell_lost(struct channel *channel) {
+    if (channel->lost_count == 0) return;
+    for (uint32_t i = 0; i < channel->lost_count && channel->state == CHANNEL_OPEN; i++)
+        channel_on_consumer_lost(channel, &channel->lost[i]);
+    forget_lost(channel);
 }
 
 /* ---- frames ---- */

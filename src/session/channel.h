@@ -62,6 +62,9 @@ struct channel {
     struct parked_input *parked; /* kept input, or NULL */
     struct list_node in_busy;    /* in session->busy, see channel_wake */
 
+    struct effect *lost; /* kept by channel_lose_consumer, owned; NULL when there are none */
+    uint32_t lost_count;
+
     char *last_queue; /* the queue declared last, zero-terminated, owned; NULL when there is none */
 
     /* Of channel_basic.c, channel_consume.c, publish.c and channel_tx.c; NULL until used. */
@@ -114,6 +117,13 @@ static inline bool channel_is_parked(const struct channel *channel) {
 void channel_wake(struct channel *channel);
 
 /* ---- for connection.c and session.c ---- */
+
+/* One of the channel's consumers has lost its queue. While the channel itself waits for the queue's
+ * deletion, this is told behind the reply. */
+void channel_lose_consumer(struct channel *channel, const struct effect *effect);
+
+/* Tells what channel_lose_consumer has kept. */
+void channel_tell_lost(struct channel *channel);
 
 /* A channel in state NEW. channel_free wants it CLOSED. */
 struct channel *channel_new(struct session *session, uint16_t number, uint32_t epoch);

@@ -121,19 +121,30 @@ static struct bytes make_name(struct session *session, uint8_t memory[NAME_BYTES
     return bytes_of(memory, prefix.size + BASE64URL_CHARACTERS(NAME_RANDOM_BYTES));
 }
 
-static void remember_queue(struct channel *channel, const char *name) {
-    if (channel->last_queue && strcmp(channel->last_queue, name) == 0) return;
+static void remember_queue(struct channel *channel, struct bytes name) {
+    if (channel->last_queue && bytes_equal(bytes_text(channel->last_queue), name)) return;
+    char *text = mem_text(name);
     mem_free(channel->last_queue);
-    channel->last_queue = mem_text(bytes_text(name));
+    channel->last_queue = text;
 }
 
-/* The pseudo queue of direct reply-to can be declared, as whatever, and always has its consumer. */
-static void declare_reply_to(struct channel *channel, bool no_wait) {
-    remember_queue(channel, REPLY_TO_QUEUE);
+/* The pseudo queue of direct reply-to can be declared, as whatever, and always has its consumer. So
+ * has a reply key while its channel is there. */
+static bool is_reply_queue(struct channel *channel, struct bytes name) {
+    struct session *session = channel->session;
+    connection_ref connection;
+    uint16_t number;
+    if (bytes_equal(name, BYTES(REPLY_TO_QUEUE))) return true;
+    return reply_to_parse(name, &connection, &number) && connection == session->self &&
+           session_has_reply(session, number, name);
+}
+
+static void declare_reply_queue(struct channel *channel, struct bytes name, bool no_wait) {
+    remember_queue(channel, name);
     reply_unless(no_wait, channel,
         &(struct method){
             .kind = METHOD_queue_declare_ok,
-            .queue_declare_ok = {.queue = BYTES(REPLY_TO_QUEUE), .consumer_count = 1},
+            .queue_declare_ok = {.queue = name, .consumer_count = 1},
         });
 }
 
@@ -142,16 +153,18 @@ void channel_on_queue_declare(struct channel *channel, const struct amqp_queue_d
     struct bytes name = strip_line_ends(arguments->queue, memory);
     bool server_named = name.size == 0 && !arguments->passive;
     if (server_named) name = make_name(channel->session, memory);
-    if (bytes_equal(name, BYTES(REPLY_TO_QUEUE))) {
-        declare_reply_to(channel, arguments->no_wait);
+    if (is_reply_queue(channel, name)) {
+        declare_reply_queue(channel, name, arguments->no_wait);
         return;
     }
-    if (!arguments->passive && !channel_authorize(channel, ACCESS_CONFIGURE, ACCESS_QUEUE, name)) {
+    /* Names below it are asked about, never declared. */
+    bool passive = arguments->passive || bytes_start_with(name, BYTES(REPLY_TO_QUEUE "."));
+    if (!passive && !channel_authorize(channel, ACCESS_CONFIGURE, ACCESS_QUEUE, name)) {
         return;
     }
     struct change change = {
         .kind = CHANGE_QUEUE_DECLARE,
-        .passive = arguments->passive,
+        .passive = passive,
         .durable = arguments->durable,
         .exclusive = arguments->exclusive,
         .auto_delete = arguments->auto_delete,
@@ -248,7 +261,7 @@ static void on_changed(struct channel *channel, const struct answer *answer) {
             .message_count = answer->messages,
             .consumer_count = answer->consumers,
         };
-        remember_queue(channel, answer->name);
+        remember_queue(channel, bytes_text(answer->name));
         break;
     default: unreachable_here();
     }

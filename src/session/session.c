@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "session/channel.h"
+#include "session/consuming.h"
 #include "session/handshake.h"
 
 /* ---- life ---- */
@@ -165,6 +166,7 @@ void session_on_answer(struct session *session, uint16_t channel_number, uint32_
     channel_unpark(channel);
     if (channel->state == CHANNEL_OPEN) {
         hand_over(channel, wait, answer);
+        channel_tell_lost(channel);
     } else {
         take_back(session, channel_number, request, answer);
     }
@@ -209,7 +211,7 @@ void session_on_deliver(
 
 void session_on_consumer_lost(struct session *session, const struct effect *effect) {
     struct channel *channel = find_open(session, effect->channel);
-    if (channel) channel_on_consumer_lost(channel, effect);
+    if (channel) channel_lose_consumer(channel, effect);
 }
 
 void session_on_tokens(struct session *session, queue_ref queue, const struct effect *effect) {
@@ -307,6 +309,12 @@ struct outbox *session_outbox(struct session *session) {
 
 bool session_has_published(const struct session *session) {
     return session->published;
+}
+
+bool session_has_reply(struct session *session, uint16_t channel_number, struct bytes key) {
+    const struct channel *channel = find_open(session, channel_number);
+    if (!channel || !channel->consuming || !channel->consuming->has_reply) return false;
+    return reply_to_equal(key, channel->consuming->reply_key);
 }
 
 void session_facts(const struct session *session, struct session_facts *ret_facts) {

@@ -196,6 +196,9 @@ struct outbox *session_outbox(struct session *session);
 /* True once the connection has published: alarms stop reading such connections. */
 bool session_has_published(const struct session *session);
 
+/* True while that channel has a direct reply-to consumer with exactly this key. */
+bool session_has_reply(struct session *session, uint16_t channel, struct bytes key);
+
 /* Facts for people: states, names, counts. Strings are borrowed. */
 struct session_facts {
     struct bytes user;

@@ -1,6 +1,10 @@
 /* channel_topology_test: exchange.* and queue.*: what is asked of the host, and what is replied. */
 #include "fake_host.h"
 
+#include <stdio.h>
+
+#include "session/reply_to.h"
+
 static int set_up(void **state) {
     static struct fake_host host;
     host_init(&host);
@@ -239,6 +243,61 @@ static void reply_to_can_always_be_declared(void **state) {
     host_hear_nothing(host);
 }
 
+static void reply_keys_can_be_asked_about(void **state) {
+    struct fake_host *host = *state;
+    host_say(host, 1, "basic.consume queue='amq.rabbitmq.reply-to' consumer_tag='t' no_ack");
+    host_hear(host, 1, "basic.consume_ok consumer_tag='t'");
+    host_say(host, 1, "basic.publish routing_key='q'");
+    host_say_content(host, 1, BYTES("\x02\0\x15" REPLY_TO_QUEUE), BYTES("x"));
+    host_asked(host, "publish 1 '' 'q' 1 seqno=0");
+    struct bytes properties = message_properties(host->published[0]);
+    struct bytes key = bytes_of(properties.data + 3, properties.size - 3);
+    char line[256];
+    snprintf(line, sizeof line, "queue.declare queue='%.*s' passive", (int)key.size, key.data);
+    host_say(host, 1, line);
+    snprintf(line, sizeof line, "queue.declare_ok queue='%.*s' consumer_count=1", (int)key.size,
+        key.data);
+    host_hear(host, 1, line);
+    host_say(host, 1, "basic.cancel consumer_tag='t'");
+    host_hear(host, 1, "basic.cancel_ok consumer_tag='t'");
+    snprintf(line, sizeof line, "queue.declare queue='%.*s'", (int)key.size, key.data);
+    *host_next_answer(host) = host_fault(REPLY_NOT_FOUND, "no queue");
+    host_say(host, 1, line);
+    snprintf(line, sizeof line, "change 1 queue_declare '%.*s' passive", (int)key.size, key.data);
+    host_asked(host, line);
+    host_hear_close(host, 1, REPLY_NOT_FOUND, "NOT_FOUND - no queue", "queue.declare");
+}
+
+static void lost_consumers_are_told_behind_the_deletion(void **state) {
+    struct fake_host *host = *state;
+    uint32_t tag_ids[3];
+    host_open_channel(host, 2);
+    for (uint16_t channel = 1; channel <= 2; channel++) {
+        host_say(host, channel, "basic.consume queue='q' consumer_tag='t'");
+        tag_ids[channel] = host->tag_id;
+        host_hear(host, channel, "basic.consume_ok consumer_tag='t'");
+        host_asked(host, channel == 1 ? "consume 1 'q' prefetch=0 priority=0"
+                                      : "consume 2 'q' prefetch=0 priority=0");
+    }
+    host->later = true;
+    host_say(host, 1, "queue.delete queue='q'");
+    host_asked(host, "change 1 queue_delete 'q'");
+    host_say(host, 1, "access.request");
+    for (uint16_t channel = 1; channel <= 2; channel++) {
+        struct effect effect = {.kind = EFFECT_CONSUMER_LOST, .channel = channel};
+        effect.tag_id = tag_ids[channel];
+        effect.consumer = 1;
+        session_on_consumer_lost(host->session, &effect);
+    }
+    host_hear(host, 2, "basic.cancel consumer_tag='t' no_wait");
+    host_hear_nothing(host);
+    struct answer answer = host_ok("");
+    host_answer(host, &answer);
+    host_hear(host, 1, "queue.delete_ok");
+    host_hear(host, 1, "basic.cancel consumer_tag='t' no_wait");
+    host_hear(host, 1, "access.request_ok ticket=1");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -254,6 +313,8 @@ int main(void) {
         CASE(an_empty_name_may_be_asked_about),
         CASE(line_ends_are_taken_out_of_declared_names),
         CASE(reply_to_can_always_be_declared),
+        CASE(reply_keys_can_be_asked_about),
+        CASE(lost_consumers_are_told_behind_the_deletion),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

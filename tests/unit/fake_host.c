@@ -101,6 +101,7 @@ static bool on_consume(void *context, uint16_t channel, uint32_t request,
         consume->flags & OP_SHARED ? " shared" : "");
     assert_int_equal(consume->tag_id, request);
     ((struct fake_host *)context)->consume_id = request;
+    ((struct fake_host *)context)->tag_id = consume->tag_id;
     bool now = answer_now(context, (struct pending){channel, request}, "", ret_answer);
     if (now && ret_answer->code == REPLY_OK && ret_answer->queue == 0) {
         ret_answer->queue = 1;

@@ -46,6 +46,7 @@ struct fake_host {
     enum reply_code look_code;
 
     uint32_t consume_id; /* the tag_id of the consume asked for last */
+    uint32_t tag_id; /* of the last consume */
     uint32_t wake_count;
     uint8_t random_next; /* "random" bytes count up from here */
 };
