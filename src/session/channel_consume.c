@@ -129,7 +129,9 @@ void channel_on_basic_consume(struct channel *channel, const struct amqp_basic_c
             (int)tag.size, (const char *)tag.data);
         return;
     }
-    if (bytes_equal(arguments->queue, BYTES(REPLY_TO_QUEUE))) {
+    struct bytes queue;
+    if (!channel_name_queue(channel, arguments->queue, &queue)) return;
+    if (bytes_equal(queue, BYTES(REPLY_TO_QUEUE))) {
         consume_replies(channel, arguments);
         return;
     }
@@ -140,14 +142,14 @@ void channel_on_basic_consume(struct channel *channel, const struct amqp_basic_c
     }
     bool shared = !arguments->no_ack && consuming->tokens.limit != 0;
     struct consume_request request = {
+        .queue = queue,
         .arguments = arguments->arguments,
         .tag_id = connection_next_id(session),
         .prefetch = channel->prefetch,
         .flags = (uint8_t)((arguments->no_ack ? OP_NO_ACK : 0) |
                            (arguments->exclusive ? OP_EXCLUSIVE : 0) | (shared ? OP_SHARED : 0)),
     };
-    if (!channel_name_queue(channel, arguments->queue, &request.queue)) return;
-    if (!channel_authorize(channel, ACCESS_READ, ACCESS_QUEUE, request.queue)) return;
+    if (!channel_authorize(channel, ACCESS_READ, ACCESS_QUEUE, queue)) return;
     if (!read_arguments(channel, &request)) return;
     uint8_t memory[SHORTSTR_BYTES_MAX];
     tag = choose_tag(session, tag, memory);
@@ -289,10 +291,14 @@ void channel_on_consumer_lost(struct channel *channel, const struct effect *effe
     remove_consumer(channel, consumer);
 }
 
+bool channel_awaits_reply(const struct channel *channel, struct bytes key) {
+    const struct consuming *consuming = channel->consuming;
+    return consuming && consuming->has_reply && reply_to_equal(key, consuming->reply_key);
+}
+
 void channel_on_reply(struct channel *channel, struct message *message) {
-    struct consuming *consuming = channel->consuming;
-    if (consuming && consuming->has_reply &&
-        reply_to_equal(message_routing_key(message), consuming->reply_key)) {
+    const struct consuming *consuming = channel->consuming;
+    if (channel_awaits_reply(channel, message_routing_key(message))) {
         struct amqp_basic_deliver deliver = {
             .consumer_tag = bytes_of(consuming->reply_tag, consuming->reply_tag_size),
             .delivery_tag = channel->next_delivery_tag++,

@@ -108,7 +108,8 @@ void outgoing_put_confirm(
     uint8_t *begun = frame_begin(&writer, FRAME_METHOD, outgoing->channel);
     write_u32(&writer, ok ? BASIC_ACK : BASIC_NACK);
     write_u64(&writer, delivery_tag);
-    write_bit(&writer, multiple); /* nack's requeue bit means nothing to a publisher */
+    write_bit(&writer, multiple);
+    if (!ok) write_bit(&writer, true); /* RabbitMQ sets requeue, which means nothing here */
     frame_end(&writer, begun);
     outbox_keep(outgoing->outbox, &writer);
 }

@@ -88,6 +88,16 @@ void channel_on_basic_publish(struct channel *channel, const struct amqp_basic_p
 
 /* ---- to the host ---- */
 
+/* RabbitMQ returns mandatory answers of direct reply-to, although it delivers them too: there is no
+ * queue. */
+static bool goes_nowhere(const struct message *message, const struct publish_result *result) {
+    connection_ref connection;
+    uint16_t channel;
+    return result->queues == 0 ||
+           (message->exchange_size == 0 &&
+               reply_to_parse(message_routing_key(message), &connection, &channel));
+}
+
 void publish_hand_over(struct channel *channel, const struct parcel *parcel, uint64_t seqno,
     struct publish_result *ret_result) {
     struct session *session = channel->session;
@@ -101,7 +111,8 @@ void publish_hand_over(struct channel *channel, const struct parcel *parcel, uin
         .channel = channel->number,
     };
     session->calls->publish(session->host, &publish, ret_result);
-    if (ret_result->code != REPLY_OK || ret_result->queues != 0 || !parcel->mandatory) return;
+    if (ret_result->code != REPLY_OK || !parcel->mandatory) return;
+    if (!goes_nowhere(parcel->message, ret_result)) return;
     struct outgoing outgoing = channel_outgoing(channel);
     outgoing_put_no_route(&outgoing, parcel->message);
 }

@@ -554,7 +554,7 @@ static void confirms_are_coalesced(void **state) {
     host_hear_nothing(host);
     host_flush(host);
     host_hear(host, 1, "basic.ack delivery_tag=1");
-    host_hear(host, 1, "basic.nack delivery_tag=2");
+    host_hear(host, 1, "basic.nack delivery_tag=2 requeue");
     host_hear(host, 1, "basic.ack delivery_tag=4");
     confirm(host, 3, true);
     confirm(host, 5, true);
