@@ -147,8 +147,9 @@ def test_many_connections_at_once(address):
     channels = [client.channel() for client in clients]
     queues = [channel.declare() for channel in channels]
     for i, channel in enumerate(channels):
+        channel.call("confirm.select")
         channel.publish(b"%d" % i, queues[(i + 1) % 100])
-        channel.call("queue.purge", queue=channel.declare())
+        channel.expect("basic.ack", delivery_tag=1)
     for i, channel in enumerate(channels):
         assert channel.get(queues[i]).body == b"%d" % ((i - 1) % 100)
     for client in clients:

@@ -92,6 +92,7 @@ def test_exclusive_consumer_does_not_stop_get(ch, connect, queue):
     for body in (b"1", b"2"):
         ch.publish(body, queue)
     ch.deliver()
+    ch.wait_counts(queue, 1, 1)
     assert connect().channel().get(queue).body == b"2"
 
 

@@ -225,7 +225,7 @@ def test_publish_after_a_confirmed_bind_elsewhere(ch, connect, fresh):
         queue = ch.declare(fresh())
         ch.call("queue.bind", queue=queue, exchange=name, routing_key="k%d" % i)
         other.publish(b"x", "k%d" % i, name, mandatory=True)
-        other.call("queue.purge", queue=other.declare())
+        ch.wait_counts(queue, 1)
         assert ch.get(queue).body == b"x"
         ch.call("queue.unbind", queue=queue, exchange=name, routing_key="k%d" % i)
         other.publish(b"y", "k%d" % i, name, mandatory=True)

@@ -138,8 +138,9 @@ def test_exclusive_and_unbind_from_another_connection(ch, connect, fresh):
 def test_exclusive_can_be_published_to_by_all(ch, connect, fresh):
     name = ch.declare(fresh())
     other = connect().channel()
+    other.call("confirm.select")
     other.publish(b"hello", name, mandatory=True)
-    other.close()
+    other.expect("basic.ack", delivery_tag=1)
     assert ch.get(name).body == b"hello"
 
 

@@ -21,7 +21,7 @@ def server(connect):
 def asked(ch, server, requests, **properties):
     """Send a request; returns the answering address that the server sees."""
     ch.publish(b"question", requests, properties={"reply_to": REPLY_TO, **properties}, mandatory=True)
-    ch.call("queue.purge", queue=ch.declare())
+    ch.wait_counts(requests, 1)
     got = server.get(requests)
     assert got.body == b"question"
     return got.properties["reply_to"]
@@ -44,7 +44,7 @@ def test_other_properties_of_the_request_stay(ch, server, requests):
     sent = {"content_type": "a", "headers": {"x": 1}, "priority": 3, "correlation_id": "c",
             "message_id": "m", "app_id": "p"}
     ch.publish(b"", requests, properties={**sent, "reply_to": REPLY_TO})
-    ch.call("queue.purge", queue=ch.declare())
+    ch.wait_counts(requests, 1)
     got = server.get(requests).properties
     assert got.pop("reply_to").startswith(REPLY_TO + ".")
     assert got == sent
@@ -53,7 +53,7 @@ def test_other_properties_of_the_request_stay(ch, server, requests):
 def test_only_the_exact_name_is_rewritten(ch, server, requests):
     for name in (REPLY_TO + ".mine", "amq.rabbitmq", "mine"):
         ch.publish(b"", requests, properties={"reply_to": name})
-        ch.call("queue.purge", queue=ch.declare())
+        ch.wait_counts(requests, 1)
         assert server.get(requests).properties["reply_to"] == name
 
 
