@@ -347,7 +347,11 @@ static void apply_cancel(struct queue *queue, const struct op *op, struct effect
 static void apply_tokens(struct queue *queue, const struct op *op, struct effects *effects) {
     struct consumer *consumer =
         queue->gone ? NULL : consumers_find(queue->consumers, op->consumer.consumer);
-    if (op->consumer.count == 0) return;
+    if (op->consumer.count == 0) {
+        /* The channel's shared prefetch is younger than the consumer, and holds for it too. */
+        if (consumer && !consumer->no_ack) consumer->shared = true;
+        return;
+    }
     if (!consumer || !consumer->shared) {
         struct effect *effect = answer(effects, op, EFFECT_TOKENS_BACK);
         effect->tag_id = op->consumer.tag_id;

@@ -394,6 +394,21 @@ static void tokens_come_back(void **state) {
     assert_trace(f, "wants 1*1 back 1*4 cancelled back 1*9");
 }
 
+static void a_grant_of_nothing_begins_sharing(void **state) {
+    struct fixture *f = *state;
+    consume(f, 1, 0, 0);
+    consume(f, 2, OP_NO_ACK, 0);
+    enqueue(f, 1);
+    pump(f);
+    tokens(f, 1, 0);
+    tokens(f, 2, 0);
+    tokens(f, 3, 0);
+    enqueue(f, 3);
+    pump(f);
+    assert_trace(f, "1<1 2<2n wants 1*2 2<3n 2<4n");
+    tokens(f, 1, 1);
+}
+
 static void tokens_mean_nothing_without_acks(void **state) {
     struct fixture *f = *state;
     consume(f, 1, OP_SHARED | OP_NO_ACK, 0);
@@ -732,6 +747,7 @@ int main(void) {
         CASE(credit_is_shared_by_queues),
         CASE(tokens_are_asked_for_once),
         CASE(tokens_come_back),
+        CASE(a_grant_of_nothing_begins_sharing),
         CASE(tokens_mean_nothing_without_acks),
         CASE(exclusive_wants_no_other),
         CASE(a_stale_handle_is_harmless),
