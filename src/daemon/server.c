@@ -217,8 +217,10 @@ static void worker_start(struct server *server, uint32_t number) {
 struct server *server_start(const struct server_options *options) {
     check(options->listener_count <= LISTENERS_MAX);
     struct server *server = NEW(struct server);
-    server->broker = broker_new(
-        options->shards, &options->session, options->memory_limit, bell, server);
+    struct broker_settings settings = {
+        .session = options->session, .memory_limit = options->memory_limit};
+    io_random(NULL, (uint8_t *)&settings.hash_seed, sizeof settings.hash_seed);
+    server->broker = broker_new(options->shards, &settings, bell, server);
     server->registrar = registrar_new(server->broker);
     server->loop = loop_new(&REGISTRAR_ACTOR, server);
     server->workers = mem_new_array(options->shards, sizeof *server->workers);

@@ -12,8 +12,9 @@
 
 static const uint8_t edges[CHANNEL_STATE_COUNT] = {
     [CHANNEL_NEW] = TO(OPEN) | TO(CLOSED),
-    [CHANNEL_OPEN] = TO(CLOSING) | TO(CLOSED),
+    [CHANNEL_OPEN] = TO(CLOSING) | TO(LEAVING) | TO(CLOSED),
     [CHANNEL_CLOSING] = TO(CLOSED),
+    [CHANNEL_LEAVING] = TO(CLOSED),
     [CHANNEL_CLOSED] = 0,
 };
 
@@ -379,6 +380,20 @@ void channel_on_channel_close(struct channel *channel, const struct amqp_channel
     (void)arguments;
     /* Confirms that are known already are not withheld. */
     if (list_linked(&channel->in_busy)) channel_flush(channel);
+    bool consumed = channel->consuming || channel->unacked;
+    if (!consumed) {
+        channel_on_left(channel);
+        return;
+    }
+    let_go(channel);
+    channel_enter(channel, CHANNEL_LEAVING);
+    /* close-ok says that the consumers are gone and that what was unacked is back in its place. */
+    uint32_t request = connection_next_id(channel->session);
+    channel_park(channel, WAIT_CLOSE, request);
+    channel->session->calls->fence(channel->session->host, channel->number, request);
+}
+
+void channel_on_left(struct channel *channel) {
     channel_end(channel);
     channel_reply(channel, &(struct method){.kind = METHOD_channel_close_ok});
 }

@@ -17,7 +17,8 @@
 enum channel_state {
     CHANNEL_NEW,
     CHANNEL_OPEN,
-    CHANNEL_CLOSING,
+    CHANNEL_CLOSING, /* we have closed it; close-ok is awaited */
+    CHANNEL_LEAVING, /* the client has closed it; its queues finish, parked for WAIT_CLOSE */
     CHANNEL_CLOSED,
     CHANNEL_STATE_COUNT
 };
@@ -30,7 +31,8 @@ enum channel_wait {
     WAIT_CONSUME, /* channel_basic.c, as the following */
     WAIT_CANCEL,
     WAIT_GET,
-    WAIT_COMMIT /* channel_tx.c */
+    WAIT_COMMIT, /* channel_tx.c */
+    WAIT_CLOSE   /* channel.c */
 };
 
 /* What the next frame has to be: after basic.publish come a header and bodies. Set by publish.c. */
@@ -160,6 +162,9 @@ void channel_end(struct channel *channel);
 #include "amqp/methods.def"
 #undef METHOD
 
+/* What the client's channel.close let go is done: says close-ok. */
+void channel_on_left(struct channel *channel);
+
 /* The answer to what the channel was parked for (or to a call answered at once): WAIT_CHANGE and
  * WAIT_PURGE; WAIT_CONSUME, WAIT_CANCEL and WAIT_GET; WAIT_COMMIT. `wait` tells which. With code
  * REPLY_OK and for WAIT_GET, the reference to answer->message goes to the handler. */
@@ -181,6 +186,9 @@ void channel_on_consumer_lost(struct channel *channel, const struct effect *effe
 void channel_on_tokens(struct channel *channel, queue_ref queue, const struct effect *effect);
 /* A message for the channel's direct reply-to consumer. The reference comes with it. */
 void channel_on_reply(struct channel *channel, struct message *message);
+
+/* True while the channel has a direct reply-to consumer with this key. */
+bool channel_awaits_reply(const struct channel *channel, struct bytes key);
 void channel_on_confirm(struct channel *channel, uint64_t seqno, bool ok);
 
 /* Says what was gathered since channel_wake: confirms, settlements. */

@@ -136,7 +136,7 @@ static bool is_reply_queue(struct channel *channel, struct bytes name) {
     uint16_t number;
     if (bytes_equal(name, BYTES(REPLY_TO_QUEUE))) return true;
     return reply_to_parse(name, &connection, &number) && connection == session->self &&
-           session_has_reply(session, number, name);
+           session_awaits_reply(session, number, name);
 }
 
 static void declare_reply_queue(struct channel *channel, struct bytes name, bool no_wait) {

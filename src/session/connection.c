@@ -493,13 +493,11 @@ void connection_resume(struct session *session) {
     }
 }
 
-void connection_replay(struct session *session, uint16_t number) {
-    struct channel *channel = connection_find_channel(session, number);
-    if (!channel || !channel->parked || channel_is_parked(channel)) return;
-    /* The channel may close, and another of its number open, by what was kept: so the input is on
-     * its own, and belongs in the end to whatever channel of that number is parked. */
-    struct parked_input *input = channel->parked;
-    channel->parked = NULL;
+/* Handles kept input as far as the channel of that number is not parked. The channel may close, and
+ * another of its number open, by what was kept: so the input is on its own, and belongs in the end
+ * to whatever channel of that number is parked. */
+static void replay(struct session *session, uint16_t number, struct parked_input *input) {
+    struct channel *channel = NULL;
     while (input->at < input->bytes.size && connection_is_open(session)) {
         channel = connection_find_channel(session, number);
         if (channel && channel_is_parked(channel)) break;
@@ -519,4 +517,22 @@ void connection_replay(struct session *session, uint16_t number) {
     }
     session->parked_bytes -= input->bytes.size - input->at;
     parked_input_free(input);
+}
+
+void connection_replay(struct session *session, uint16_t number) {
+    struct channel *channel = connection_find_channel(session, number);
+    if (!channel || !channel->parked || channel_is_parked(channel)) return;
+    struct parked_input *input = channel->parked;
+    channel->parked = NULL;
+    replay(session, number, input);
+}
+
+void connection_on_channel_left(struct session *session, struct channel *channel) {
+    uint16_t number = channel->number;
+    struct parked_input *input = channel->parked;
+    channel->parked = NULL;
+    channel_on_left(channel);
+    remove_channel(session, channel);
+    if (input) replay(session, number, input);
+    connection_drained(session);
 }

@@ -126,12 +126,13 @@ static inline bool connection_is_open(const struct session *session) {
 
 /* ---- for session.c, handshake.c, channel.c ---- */
 
-/* A reply text: "CODE_NAME - text", at most 255 bytes, longer ones ending in "...". The array is
- * larger, so that what is cut is known to be too long. */
+/* The array is larger than the longest text on the wire, so that what is too long is known. */
 struct reply_text {
     char data[768];
     uint32_t size;
 };
+
+/* A reply text: "CODE_NAME - text", at most 255 bytes, longer ones ending in "...". */
 void connection_reply_text(struct reply_text *ret_text, enum reply_code code, const char *format,
     va_list arguments) PRINTF_LIKE(3, 0);
 
@@ -167,6 +168,10 @@ void connection_on_frame(struct session *session, const struct frame *frame);
 
 /* Replays what was kept for a channel that is not parked any more. */
 void connection_replay(struct session *session, uint16_t number);
+
+/* A channel that the client has closed is done with its queues: close-ok, then what was kept for
+ * the next channel of its number. */
+void connection_on_channel_left(struct session *session, struct channel *channel);
 
 /* Goes on with the client's close when no channel is parked any more. */
 void connection_drained(struct session *session);

@@ -120,10 +120,15 @@ void publish_hand_over(struct channel *channel, const struct parcel *parcel, uin
 /* Hands the message over, or keeps it for tx.commit. Afterwards the content may be gone. */
 static void send(struct channel *channel, const struct parcel *parcel) {
     struct session *session = channel->session;
+    struct bytes exchange = message_exchange(parcel->message);
+    if (!channel_authorize(channel, ACCESS_WRITE, ACCESS_EXCHANGE, exchange)) {
+        message_unref(session->pool, parcel->message);
+        return;
+    }
     struct publish_result result;
     if (channel->mode == MODE_TX) {
         result.code =
-            session->calls->look(session->host, message_exchange(parcel->message), result.text);
+            session->calls->look(session->host, exchange, result.text);
         if (result.code == REPLY_OK) {
             if (channel_tx_keep_publish(channel, parcel)) return;
             message_unref(session->pool, parcel->message);

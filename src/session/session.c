@@ -5,7 +5,6 @@
 
 #include "base/memory.h"
 #include "session/channel.h"
-#include "session/consuming.h"
 #include "session/handshake.h"
 
 /* ---- life ---- */
@@ -143,6 +142,7 @@ static void hand_over(
     case WAIT_CANCEL:
     case WAIT_GET: channel_basic_on_answer(channel, wait, answer); return;
     case WAIT_COMMIT: channel_tx_on_answer(channel, answer); return;
+    case WAIT_CLOSE:
     case WAIT_NOTHING: break;
     }
     unreachable_here();
@@ -163,6 +163,10 @@ void session_on_answer(struct session *session, uint16_t channel_number, uint32_
     }
     uint64_t size_before = session->outbox.size;
     enum channel_wait wait = (enum channel_wait)channel->wait;
+    if (wait == WAIT_CLOSE) {
+        connection_on_channel_left(session, channel);
+        return;
+    }
     channel_unpark(channel);
     if (channel->state == CHANNEL_OPEN) {
         hand_over(channel, wait, answer);
@@ -226,6 +230,11 @@ void session_on_reply(struct session *session, uint16_t channel_number, struct m
     } else {
         message_unref(session->pool, message);
     }
+}
+
+bool session_awaits_reply(struct session *session, uint16_t channel_number, struct bytes key) {
+    struct channel *channel = find_open(session, channel_number);
+    return channel && channel_awaits_reply(channel, key);
 }
 
 void session_on_confirm(
@@ -309,12 +318,6 @@ struct outbox *session_outbox(struct session *session) {
 
 bool session_has_published(const struct session *session) {
     return session->published;
-}
-
-bool session_has_reply(struct session *session, uint16_t channel_number, struct bytes key) {
-    const struct channel *channel = find_open(session, channel_number);
-    if (!channel || !channel->consuming || !channel->consuming->has_reply) return false;
-    return reply_to_equal(key, channel->consuming->reply_key);
 }
 
 void session_facts(const struct session *session, struct session_facts *ret_facts) {

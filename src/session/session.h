@@ -105,7 +105,11 @@ struct session_calls {
     bool (*purge)(void *host, uint16_t channel, uint32_t request, struct bytes queue,
         struct answer *ret_answer);
     void (*settle)(void *host, const struct settle *settle);
-    /* Grants `count` tokens of a channel's shared prefetch to a consumer. */
+    /* Answers with REPLY_OK, never at once, when everything that was asked before (cancels,
+     * settlements, publishes) has been done by the queues. */
+    void (*fence)(void *host, uint16_t channel, uint32_t request);
+    /* Grants `count` tokens of a channel's shared prefetch to a consumer. With 0 it says that
+     * deliveries need tokens from now on: the shared prefetch came after the consumer. */
     void (*grant)(void *host, queue_ref queue, uint16_t channel, uint32_t tag_id,
         consumer_handle consumer, uint32_t count);
     void (*publish)(void *host, const struct publish *publish, struct publish_result *ret_result);
@@ -124,9 +128,9 @@ struct session_calls {
 
 /* ---- life ---- */
 
-/* A session that waits for a protocol header. `settings`, `calls`, `host` and the pools are borrowed
- * for its life; `chunks` is the outbox's. The first call with a time starts the handshake's clock,
- * so session_tick is called once at the beginning. */
+/* A session that waits for a protocol header. `settings`, `calls`, `host` and the pools are
+ * borrowed for its life; `chunks` is the outbox's. The first call with a time starts the handshake's
+ * clock, so session_tick is called once at the beginning. */
 struct session *session_new(const struct session_settings *settings,
     const struct session_calls *calls, void *host, connection_ref self, struct message_pool *pool,
     struct chunk_pool *chunks);
@@ -167,6 +171,9 @@ void session_on_tokens(struct session *session, queue_ref queue, const struct ef
  * comes with it. */
 void session_on_reply(struct session *session, uint16_t channel, struct message *message);
 
+/* True while the channel has a direct reply-to consumer with this very key. */
+bool session_awaits_reply(struct session *session, uint16_t channel, struct bytes key);
+
 /* One of the confirms announced by publish_result: the publish is safe (ok), or was refused. */
 void session_on_confirm(
     struct session *session, uint16_t channel, uint32_t epoch, uint64_t seqno, bool ok);
@@ -180,11 +187,13 @@ void session_on_unblocked(struct session *session);
 /* Says what was gathered during the turn: coalesced confirms, settlements. */
 void session_flush(struct session *session, uint64_t now_ms);
 
-/* Does what is due (heartbeats, timeouts) and gives the time of the next thing, UINT64_MAX for none. */
+/* Does what is due (heartbeats, timeouts) and gives the time of the next thing, UINT64_MAX for
+ * none. */
 uint64_t session_tick(struct session *session, uint64_t now_ms);
 
-/* False while the socket should not be read: a parked channel has kept much input, or the client does
- * not read the answers to what it sent. Look again whenever something was written or answered. */
+/* False while the socket should not be read: a parked channel has kept much input, or the client
+ * does not read the answers to what it sent. Look again whenever something was written or answered.
+ */
 bool session_wants_input(const struct session *session);
 
 /* While the host does not read, silence is not the client's fault: its heartbeat is not missed. */
@@ -195,9 +204,6 @@ struct outbox *session_outbox(struct session *session);
 
 /* True once the connection has published: alarms stop reading such connections. */
 bool session_has_published(const struct session *session);
-
-/* True while that channel has a direct reply-to consumer with exactly this key. */
-bool session_has_reply(struct session *session, uint16_t channel, struct bytes key);
 
 /* Facts for people: states, names, counts. Strings are borrowed. */
 struct session_facts {
@@ -210,6 +216,8 @@ struct session_facts {
     uint64_t unacked;
     uint64_t unconfirmed;
 };
+
+/* Gathers them: O(channels). */
 void session_facts(const struct session *session, struct session_facts *ret_facts);
 
 /* Checks every invariant: O(n). For tests and the simulator. */

@@ -2,55 +2,8 @@
 #include "auth/access.h"
 #include "base/memory.h"
 #include "base/str.h"
+#include "session/reply_to.h"
 #include "shard/client.h"
-
-/* ---- rights ---- */
-
-bool client_may(const struct client *client, enum access_operation operation,
-    enum access_kind kind, struct bytes name, char text[256]) {
-    struct bytes user = client->user ? name_bytes(client->user) : BYTES("");
-    struct access_subject subject = {.user = user,
-        .vhost = bytes_text(vhost_name(client->vhost)),
-        .logged_in = client->user != NULL};
-    if (access_authorize(&subject, operation, (struct access_object){kind, name})) return true;
-    str_format(text, 256, "access to %s '%.*s' in vhost '%s' refused for user '%.*s'",
-        kind == ACCESS_QUEUE ? "queue" : "exchange", (int)name.size, (const char *)name.data,
-        vhost_name(client->vhost), (int)user.size, (const char *)user.data);
-    return false;
-}
-
-/* Fills in the refusal of an operation on a queue. */
-static bool may_use_queue(const struct client *client, enum access_operation operation,
-    struct bytes name, struct answer *answer) {
-    *answer = (struct answer){.code = REPLY_ACCESS_REFUSED};
-    return client_may(client, operation, ACCESS_QUEUE, name, answer->text);
-}
-
-/* The rights that a change needs: configure to make and delete, write on what a binding feeds, read
- * on what it takes from. */
-static bool may_change(
-    const struct client *client, const struct change *change, struct answer *answer) {
-    *answer = (struct answer){.code = REPLY_ACCESS_REFUSED};
-    switch (change->kind) {
-    case CHANGE_EXCHANGE_DECLARE:
-    case CHANGE_EXCHANGE_DELETE:
-        return client_may(
-            client, ACCESS_CONFIGURE, ACCESS_EXCHANGE, change->name, answer->text);
-    case CHANGE_QUEUE_DECLARE:
-    case CHANGE_QUEUE_DELETE:
-        return client_may(
-            client, ACCESS_CONFIGURE, ACCESS_QUEUE, change->name, answer->text);
-    case CHANGE_EXCHANGE_BIND:
-    case CHANGE_EXCHANGE_UNBIND:
-    case CHANGE_QUEUE_BIND:
-    case CHANGE_QUEUE_UNBIND: break;
-    }
-    bool queue = change->kind == CHANGE_QUEUE_BIND || change->kind == CHANGE_QUEUE_UNBIND;
-    return client_may(client, ACCESS_WRITE, queue ? ACCESS_QUEUE : ACCESS_EXCHANGE,
-               change->name, answer->text) &&
-           client_may(
-               client, ACCESS_READ, ACCESS_EXCHANGE, change->source, answer->text);
-}
 
 /* ---- asks ---- */
 
@@ -133,12 +86,46 @@ static void answer_result(struct answer *answer, const struct change_result *res
     str_format(answer->text, sizeof answer->text, "%s", result->text);
 }
 
+/* A reply key may be declared as if it were a queue, to see whether its client still waits. */
+static bool ask_reply_address(
+    struct client *client, uint16_t channel, uint32_t number, const struct change *change) {
+    connection_ref target = 0;
+    uint16_t target_channel = 0;
+    struct shard *shard = client->shard;
+    if (!reply_to_parse(change->name, &target, &target_channel) ||
+        ref_shard(target) >= shard->broker->shard_count)
+        return false;
+    struct request *request = request_new(client, change, channel, number);
+    struct mail *mail = mesh_post(shard->broker->mesh, shard->number, ref_shard(target));
+    *mail = (struct mail){
+        .kind = MAIL_PROBE, .channel = target_channel, .ref = target, .request = request};
+    return true;
+}
+
+void client_on_probe(struct shard *shard, const struct mail *mail) {
+    struct request *request = mail->request;
+    struct client *target = client_find(shard, mail->ref);
+    bool waits = target &&
+                 session_awaits_reply(target->session, mail->channel, request->change.name);
+    request->consumers = waits;
+    if (!waits) {
+        request->result.code = REPLY_NOT_FOUND;
+        str_format(request->result.text, sizeof request->result.text, "no queue '%.*s' in vhost '%s'",
+            (int)request->change.name.size, (const char *)request->change.name.data,
+            vhost_name(request->vhost));
+    }
+    request->made = true; /* complete: there is no shard to ask for counts */
+    struct mail *answer = mesh_post(shard->broker->mesh, shard->number, request->shard);
+    *answer = (struct mail){.kind = MAIL_CHANGED, .request = request};
+}
+
 static bool ask_change(void *host, uint16_t channel, uint32_t number, const struct change *asked,
     struct answer *ret_answer) {
     struct client *client = host;
-    if (!may_change(client, asked, ret_answer)) return true;
     struct change change = *asked;
     change.connection = client->self;
+    if (change.kind == CHANGE_QUEUE_DECLARE && ask_reply_address(client, channel, number, &change))
+        return false;
     struct change_result result = {0};
     struct directory *directory = client->shard->broker->directory;
     directory_read(directory);
@@ -161,7 +148,6 @@ static bool ask_change(void *host, uint16_t channel, uint32_t number, const stru
 /* Finds the queue that `name` names for this connection; 0 with the answer filled in otherwise. */
 static queue_ref use_queue(
     const struct client *client, struct bytes name, struct answer *ret_answer) {
-    if (!may_use_queue(client, ACCESS_READ, name, ret_answer)) return 0;
     struct change_result result = {0};
     struct directory *directory = client->shard->broker->directory;
     directory_read(directory);
@@ -256,7 +242,6 @@ static void tell_grant(void *host, queue_ref queue, uint16_t channel, uint32_t t
 static void ask_login(void *host, struct bytes user, struct bytes password) {
     struct client *client = host;
     bool ok = access_login(user, password, client->local);
-    if (ok && !client->user) client->user = name_new(user);
     struct shard *shard = client->shard;
     struct mail *mail = mesh_post(shard->broker->mesh, shard->number, shard->number);
     *mail = (struct mail){.kind = MAIL_LOGGED_IN, .flags = ok, .ref = client->self};
@@ -268,37 +253,69 @@ static bool ask_vhost(void *host, struct bytes name, struct answer *ret_answer) 
     struct topology *topology = directory_read(directory);
     client->vhost = topology_find_vhost(topology, name);
     directory_done(directory);
-    *ret_answer = (struct answer){.code = REPLY_NOT_ALLOWED};
-    struct access_subject subject = {.user = name_bytes(client->user),
-        .vhost = name,
-        .logged_in = true};
-    if (!client->vhost) {
+    *ret_answer = (struct answer){.code = client->vhost ? REPLY_OK : REPLY_NOT_ALLOWED};
+    if (!client->vhost)
         str_format(ret_answer->text, sizeof ret_answer->text, "vhost %.*s not found",
             (int)name.size, (const char *)name.data);
-    } else if (!access_authorize(
-                   &subject, ACCESS_ENTER, (struct access_object){ACCESS_VHOST, name})) {
-        str_format(ret_answer->text, sizeof ret_answer->text,
-            "access to vhost '%.*s' refused for user '%.*s'", (int)name.size,
-            (const char *)name.data, (int)subject.user.size, (const char *)subject.user.data);
-    } else {
-        ret_answer->code = REPLY_OK;
-    }
     return true;
 }
 
-/* ---- the end ---- */
+/* ---- fences: all that was posted before has been done ---- */
+
+static void post_fences(struct client *client, uint16_t channel, uint32_t number) {
+    struct shard *shard = client->shard;
+    for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
+        struct mail *mail = mesh_post(shard->broker->mesh, shard->number, i);
+        *mail = (struct mail){
+            .kind = MAIL_FENCE, .channel = channel, .number = number, .ref = client->self};
+    }
+}
+
+static void ask_fence(void *host, uint16_t channel, uint32_t number) {
+    struct client *client = host;
+    struct ask *ask = ask_put(client, channel, number, BYTES(""), NULL);
+    ask->fences_left = client->shard->broker->shard_count;
+    post_fences(client, channel, number);
+}
+
+/* Without an exclusive queue the registrar knows nothing of this client. */
+static void leave(struct client *client) {
+    struct shard *shard = client->shard;
+    uint32_t to = client->exclusive ? shard->broker->registrar : shard->number;
+    struct mail *mail = mesh_post(shard->broker->mesh, shard->number, to);
+    *mail = (struct mail){
+        .kind = client->exclusive ? MAIL_LEAVE : MAIL_LEFT, .ref = client->self};
+}
 
 static void tell_leave(void *host) {
     struct client *client = host;
-    struct shard *shard = client->shard;
     check(!client->leaving);
     client->leaving = true;
-    /* Without an exclusive queue the registrar knows nothing of this connection. */
-    bool known = client->exclusive;
-    uint32_t to = known ? shard->broker->registrar : shard->number;
-    struct mail *mail = mesh_post(shard->broker->mesh, shard->number, to);
-    *mail = (struct mail){.kind = known ? MAIL_LEAVE : MAIL_LEFT, .ref = client->self};
+    client->fences_left = client->shard->broker->shard_count;
+    post_fences(client, 0, 0);
 }
+
+void client_on_fenced(struct shard *shard, const struct mail *mail) {
+    struct client *client = client_find(shard, mail->ref);
+    check(client != NULL); /* it cannot leave before its fences are back */
+    if (mail->number == 0) {
+        if (--client->fences_left == 0) leave(client);
+        return;
+    }
+    struct ask *ask = client_take_ask(client, mail->channel, mail->number);
+    check(ask != NULL);
+    if (--ask->fences_left != 0) {
+        ask->next = client->asks;
+        client->asks = ask;
+        return;
+    }
+    ask_free(ask);
+    struct answer answer = {.code = REPLY_OK};
+    session_on_answer(client->session, mail->channel, mail->number, &answer, shard->now_ms);
+    client_wake(client);
+}
+
+/* ---- the end ---- */
 
 static void tell_finish(void *host) {
     struct client *client = host;
@@ -324,6 +341,7 @@ const struct session_calls CLIENT_CALLS = {
     .get = ask_get,
     .purge = ask_purge,
     .settle = tell_settle,
+    .fence = ask_fence,
     .grant = tell_grant,
     .publish = client_publish,
     .look = client_look,

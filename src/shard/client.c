@@ -82,7 +82,6 @@ static void client_free(struct client *client) {
     atomic_fetch_sub_explicit(&shard->client_count, 1, memory_order_relaxed);
     counter_add(&shard->counters.connections_closed, 1);
     mem_free(client->delivered);
-    mem_free(client->user);
     mem_free(client);
 }
 
@@ -381,7 +380,9 @@ void client_on_changed(struct shard *shard, struct request *request) {
         client_ask_counts(client, request);
         return;
     }
-    struct answer answer = {.code = request->result.code, .messages = request->messages};
+    struct answer answer = {.code = request->result.code,
+        .messages = request->messages,
+        .consumers = request->consumers};
     str_format(answer.text, sizeof answer.text, "%s", request->result.text);
     str_format(answer.name, sizeof answer.name, "%.*s", (int)request->change.name.size,
         (const char *)request->change.name.data);

@@ -2,7 +2,6 @@
 #ifndef SHARD_CLIENT_H
 #define SHARD_CLIENT_H
 
-#include "auth/access.h"
 #include "shard/shard.h"
 
 /* A question under way to a queue's shard; the answer's texts need what it was about. */
@@ -11,7 +10,8 @@ struct ask {
     struct request *request; /* declare: the whole request, else NULL */
     uint32_t number;
     uint16_t channel;
-    char name[]; /* the queue's */
+    uint32_t fences_left; /* a fence: shards that have not answered */
+    char name[];          /* the queue's */
 };
 
 struct client {
@@ -22,12 +22,12 @@ struct client {
     struct list_node in_dirty;
     struct deadline deadline;
     struct vhost *vhost;
-    struct name *user; /* who has logged in; NULL before */
     struct ask *asks;
     uint64_t window_bytes; /* published and not yet applied by the owners */
     uint32_t window_publishes;
     uint32_t delivered_sum; /* not 0: some of delivered[] may be due */
     uint32_t *delivered;    /* [shard_count] bytes taken from each owner's credit; made on use */
+    uint32_t fences_left;   /* leaving: shards that have not answered */
     bool reading;           /* what the socket was last asked for */
     bool writing;
     bool blocked;    /* by an alarm */
@@ -96,10 +96,11 @@ void client_send_request(struct client *client, struct request *request);
 /* Asks the queue's shard for the counts that complete a declare. Takes the request. */
 void client_ask_counts(struct client *client, struct request *request);
 
-/* True when the connection's user may do this; otherwise gives the text of the refusal. The one way
- * to access_authorize. */
-bool client_may(const struct client *client, enum access_operation operation,
-    enum access_kind kind, struct bytes name, char text[256]);
+/* A fence of ours has come back from a shard: all that was posted to it before has been done. */
+void client_on_fenced(struct shard *shard, const struct mail *mail);
+
+/* Somebody asks whether a reply key's client still waits. */
+void client_on_probe(struct shard *shard, const struct mail *mail);
 
 /* ---- shard/publisher.c: publishes and their watermarks ---- */
 

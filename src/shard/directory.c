@@ -12,9 +12,9 @@ struct directory {
     pthread_rwlock_t lock;
 };
 
-struct directory *directory_new(void) {
+struct directory *directory_new(uint64_t hash_seed) {
     struct directory *directory = NEW(struct directory);
-    directory->topology = topology_new();
+    directory->topology = topology_new_seeded(hash_seed);
     pthread_rwlockattr_t attributes;
     pthread_rwlockattr_init(&attributes);
     /* Many readers must not starve the registrar: declares would never end under load. */

@@ -8,7 +8,8 @@
 /* The topology and its rwlock (writers first). One for the process. */
 struct directory;
 
-struct directory *directory_new(void);
+/* `hash_seed` should be unguessable: peers choose the names that are hashed. */
+struct directory *directory_new(uint64_t hash_seed);
 void directory_free(struct directory *directory);
 
 /* Readers hold it for one look-up or one batch; the registrar alone writes. */

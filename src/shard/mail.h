@@ -14,6 +14,9 @@ enum mail_kind {
     MAIL_WATERMARK, /* to a publisher's shard: `count` ENQUEUEs of yours have been applied */
     MAIL_CREDIT,    /* to a queue's shard: byte credit of a connection */
     MAIL_REPLY,     /* to a connection's shard: a direct reply-to message */
+    MAIL_PROBE,     /* to a client's shard: does somebody wait for this reply key? */
+    MAIL_FENCE,     /* to every shard: come back when all before this has been done */
+    MAIL_FENCED,    /* back */
     MAIL_RELEASE,   /* to a message's home: a chain of blocks */
     MAIL_LOGGED_IN, /* to the same shard: the verdict on a login, in `flags` */
     MAIL_ADOPT,     /* to a shard: an accepted socket */
@@ -59,6 +62,7 @@ struct request {
     queue_ref gone;            /* the requester found this queue ended; wait until it has left */
     struct change_result result;
     uint32_t messages;         /* QUEUE_DELETE: ready messages that went with it */
+    uint32_t consumers;        /* of a reply key: 1 when somebody waits */
     bool made;                 /* QUEUE_DECLARE: it did not exist before */
     struct request *next;      /* in the registrar's list of a name that is in transition */
     uint8_t strings[];

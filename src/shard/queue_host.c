@@ -51,6 +51,12 @@ queue_ref queue_host_make(struct shard *shard, const struct request *request) {
     return ref;
 }
 
+/* Puts the queue among those to pump when it owes work. */
+static void owe(struct shard *shard, struct queue *queue) {
+    struct list_node *node = queue_in_pump(queue);
+    if (!list_linked(node) && queue_owes(queue)) list_put_last(&shard->pump, node);
+}
+
 /* Frees a queue that has left the topology and owes nothing any more. */
 static void slot_free(struct shard *shard, queue_ref ref) {
     struct queue_slot *slot = slot_find(shard, ref);
@@ -71,8 +77,12 @@ void queue_host_forget(struct shard *shard, queue_ref ref) {
     struct queue_slot *slot = slot_find(shard, ref);
     check(slot != NULL);
     /* Ten million dropped messages take many slices: the last one frees the slot. */
-    if (queue_owes(slot->queue)) slot->forgotten = true;
-    else slot_free(shard, ref);
+    if (queue_owes(slot->queue)) {
+        slot->forgotten = true;
+        owe(shard, slot->queue);
+    } else {
+        slot_free(shard, ref);
+    }
 }
 
 /* ---- links: the byte credit of connections ---- */
@@ -150,11 +160,6 @@ static void release_effects(struct shard *shard, queue_ref queue) {
     for (uint32_t i = 0; i < effects->count; i++)
         release_effect(shard, queue, &effects->list[i]);
     effects->count = 0;
-}
-
-static void owe(struct shard *shard, struct queue *queue) {
-    struct list_node *node = queue_in_pump(queue);
-    if (!list_linked(node) && queue_owes(queue)) list_put_last(&shard->pump, node);
 }
 
 /* ---- ops ---- */
@@ -239,8 +244,9 @@ enum reply_code queue_host_remove(
         bool in_use = code != REPLY_OK && effect->consumers != 0;
         *ret_messages = in_use ? 0 : effect->messages;
     }
+    /* What the queue owes now (its consumers' notices) waits for MAIL_FORGET, so that whoever deletes
+     * it hears delete-ok first. */
     shard->effects.count = 0;
-    owe(shard, slot->queue);
     return code;
 }
 

@@ -194,7 +194,7 @@ static void answer_and_end(struct registrar *registrar, struct request *request)
 /* Exclusive queues live with their connection, others where their name's hash says. */
 static uint32_t choose_shard(const struct registrar *registrar, const struct request *request) {
     const struct change *change = &request->change;
-    if (change->exclusive || bytes_start_with(change->name, BYTES("amq.gen-")))
+    if (change->exclusive || change->server_named)
         return request->shard;
     uint64_t hash = XXH3_64bits(change->name.data, change->name.size);
     return (uint32_t)(hash % registrar->broker->shard_count);
@@ -275,7 +275,7 @@ static void refuse_removal(struct request *request) {
     bool in_use = change->if_unused && request->messages == 0;
     str_format(request->result.text, sizeof request->result.text, "queue '%.*s' in vhost '%s' %s",
         (int)change->name.size, (const char *)change->name.data, vhost_name(request->vhost),
-        in_use ? "in use" : "is not empty");
+        in_use ? "in use" : "not empty");
     request->messages = 0;
 }
 
@@ -390,6 +390,9 @@ static void on_mail(struct registrar *registrar, const struct mail *mail) {
     case MAIL_WATERMARK:
     case MAIL_CREDIT:
     case MAIL_REPLY:
+    case MAIL_PROBE:
+    case MAIL_FENCE:
+    case MAIL_FENCED:
     case MAIL_RELEASE:
     case MAIL_LOGGED_IN:
     case MAIL_ADOPT:

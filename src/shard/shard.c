@@ -14,8 +14,8 @@ enum {
 
 /* ---- broker ---- */
 
-struct broker *broker_new(uint32_t shards, const struct session_settings *settings,
-    uint64_t memory_limit, mesh_bell bell, void *context) {
+struct broker *broker_new(
+    uint32_t shards, const struct broker_settings *settings, mesh_bell bell, void *context) {
     check(shards >= 1);
     check(shards <= SHARDS_MAX);
     struct broker *broker = NEW(struct broker);
@@ -23,12 +23,12 @@ struct broker *broker_new(uint32_t shards, const struct session_settings *settin
     broker->registrar = shards;
     broker->admin = shards + 1;
     broker->mesh = mesh_new(shards + 2, bell, context);
-    broker->directory = directory_new();
+    broker->directory = directory_new(settings->hash_seed);
     broker->vhost = topology_find_vhost(directory_read(broker->directory), BYTES("/"));
     directory_done(broker->directory);
-    broker->settings = *settings;
+    broker->settings = settings->session;
     broker->shards = mem_new_array(shards, sizeof(struct shard *));
-    broker->memory_limit = memory_limit;
+    broker->memory_limit = settings->memory_limit;
     return broker;
 }
 
@@ -127,6 +127,14 @@ static void on_logged_in(struct shard *shard, const struct mail *mail) {
     client_wake(client);
 }
 
+static void on_fence(struct shard *shard, uint32_t from, const struct mail *fence) {
+    struct mail *mail = mesh_post(shard->broker->mesh, shard->number, from);
+    *mail = (struct mail){.kind = MAIL_FENCED,
+        .channel = fence->channel,
+        .number = fence->number,
+        .ref = fence->ref};
+}
+
 /* The admin side waits for its visits to come back; the server's own do not return. */
 static void on_visit(struct shard *shard, uint32_t from, struct visit *visit) {
     visit->run(shard, visit);
@@ -142,6 +150,9 @@ static void on_mail(struct shard *shard, uint32_t from, const struct mail *mail)
     case MAIL_WATERMARK: publisher_on_watermark(shard, from, mail->count); return;
     case MAIL_CREDIT: queue_host_on_credit(shard, mail->ref, mail->count); return;
     case MAIL_REPLY: client_on_reply(shard, mail); return;
+    case MAIL_PROBE: client_on_probe(shard, mail); return;
+    case MAIL_FENCE: on_fence(shard, from, mail); return;
+    case MAIL_FENCED: client_on_fenced(shard, mail); return;
     case MAIL_RELEASE: message_pool_put_home(shard->pool, mail->message); return;
     case MAIL_LOGGED_IN: on_logged_in(shard, mail); return;
     case MAIL_ADOPT: shard->io->adopt(shard->io->context, mail->socket); return;

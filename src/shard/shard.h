@@ -54,9 +54,15 @@ struct broker {
     _Atomic bool memory_alarm;
 };
 
+struct broker_settings {
+    struct session_settings session;
+    uint64_t memory_limit; /* bytes */
+    uint64_t hash_seed;    /* unguessable: peers choose the names that are hashed */
+};
+
 /* A broker with its mesh and directory; `bell` wakes an actor. `settings` is copied. */
-struct broker *broker_new(uint32_t shards, const struct session_settings *settings,
-    uint64_t memory_limit, mesh_bell bell, void *context);
+struct broker *broker_new(uint32_t shards, const struct broker_settings *settings,
+    mesh_bell bell, void *context);
 
 /* Releases the broker, whose shards and registrar must be gone. */
 void broker_free(struct broker *broker);

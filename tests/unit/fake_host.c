@@ -192,6 +192,21 @@ static enum reply_code on_look(void *context, struct bytes exchange, char text[2
     return host->look_code;
 }
 
+/* Everything asked of this host is done at once, so the fence is back when the bytes are handled. */
+static void on_fence(void *context, uint16_t channel, uint32_t request) {
+    struct fake_host *host = context;
+    host->fence = (struct pending){channel, request};
+}
+
+static void answer_fence(struct fake_host *host) {
+    while (host->fence.request != 0) {
+        struct pending fence = host->fence;
+        struct answer answer = {.code = REPLY_OK};
+        host->fence = (struct pending){0};
+        session_on_answer(host->session, fence.channel, fence.request, &answer, host->now_ms);
+    }
+}
+
 static void on_leave(void *context) {
     note(context, "leave");
 }
@@ -222,6 +237,7 @@ static const struct session_calls calls = {
     .grant = on_grant,
     .publish = on_publish,
     .look = on_look,
+    .fence = on_fence,
     .leave = on_leave,
     .finish = on_finish,
     .wake = on_wake,
@@ -273,6 +289,7 @@ void host_deinit(struct fake_host *host) {
 void host_say_bytes(struct fake_host *host, struct bytes bytes) {
     session_on_bytes(host->session, bytes, host->now_ms);
     session_check(host->session);
+    answer_fence(host);
 }
 
 static bool parse(const char *line, struct writer *memory, struct method *ret_method) {

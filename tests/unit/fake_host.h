@@ -37,6 +37,7 @@ struct fake_host {
     bool later; /* nothing is answered at once, but by host_answer */
     struct pending pending[HOST_PENDING_MAX];
     uint32_t pending_count;
+    struct pending fence; /* request 0: none */
 
     /* What publish says; and what it was given, with a reference each. */
     struct publish_result publish_result;
