@@ -168,7 +168,9 @@ def test_acked_persistent_before_it_was_confirmed(sender, client, fresh):
             taker.send("basic.ack", delivery_tag=got.fields["delivery_tag"])
 
 
-def test_nack_when_the_queue_is_full(sender, fresh):
+def test_nack_when_the_queue_is_full(sender, fresh, product):
+    if product != "RabbitMQ":
+        pytest.skip("Godwit does not limit queues yet")
     queue = sender.declare(fresh(), arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
     sender.publish(b"1", queue)
     sender.expect("basic.ack", delivery_tag=1)
