@@ -147,6 +147,20 @@ test('close ends everything cleanly', async () => {
     await assert.rejects(async () => connection.createChannel(), /Connection closed/);
 });
 
+test('close is answered while publishes are still on their way', async (t) => {
+    // amqplib writes its channels in turns, so connection.close overtakes what they wrote before.
+    for (let round = 0; round < 10; round++) {
+        const connection = await amqp.connect(URL);
+        const channel = await connection.createChannel();
+        const { queue } = await channel.assertQueue('', { exclusive: true });
+        while (channel.sendToQueue(queue, Buffer.from('late'))) {
+            // Until the buffer is full.
+        }
+        await connection.close();
+    }
+    await (await connect(t)).createChannel();
+});
+
 test('update-secret is answered', async (t) => {
     const connection = await connect(t);
     await connection.updateSecret(Buffer.from('renewed'), 'because');
