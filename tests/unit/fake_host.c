@@ -192,18 +192,25 @@ static enum reply_code on_look(void *context, struct bytes exchange, char text[2
     return host->look_code;
 }
 
-/* Everything asked of this host is done at once, so the fence is back when the bytes are handled. */
+/* Everything asked of this host is done at once, so a fence is back when the bytes are handled. */
 static void on_fence(void *context, uint16_t channel, uint32_t request) {
     struct fake_host *host = context;
-    host->fence = (struct pending){channel, request};
+    struct pending fence = {channel, request};
+    if (host->later) {
+        assert_true(host->pending_count < HOST_PENDING_MAX);
+        host->pending[host->pending_count++] = fence;
+    } else {
+        assert_true(host->fence_count < HOST_PENDING_MAX);
+        host->fences[host->fence_count++] = fence;
+    }
 }
 
-static void answer_fence(struct fake_host *host) {
-    while (host->fence.request != 0) {
-        struct pending fence = host->fence;
+static void answer_fences(struct fake_host *host) {
+    while (host->fence_count != 0) {
+        struct pending fence = host->fences[--host->fence_count];
         struct answer answer = {.code = REPLY_OK};
-        host->fence = (struct pending){0};
         session_on_answer(host->session, fence.channel, fence.request, &answer, host->now_ms);
+        session_check(host->session);
     }
 }
 
@@ -289,7 +296,7 @@ void host_deinit(struct fake_host *host) {
 void host_say_bytes(struct fake_host *host, struct bytes bytes) {
     session_on_bytes(host->session, bytes, host->now_ms);
     session_check(host->session);
-    answer_fence(host);
+    answer_fences(host);
 }
 
 static bool parse(const char *line, struct writer *memory, struct method *ret_method) {

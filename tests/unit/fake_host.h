@@ -37,7 +37,8 @@ struct fake_host {
     bool later; /* nothing is answered at once, but by host_answer */
     struct pending pending[HOST_PENDING_MAX];
     uint32_t pending_count;
-    struct pending fence; /* request 0: none */
+    struct pending fences[HOST_PENDING_MAX]; /* answered as soon as the input is handled */
+    uint32_t fence_count;
 
     /* What publish says; and what it was given, with a reference each. */
     struct publish_result publish_result;
@@ -47,7 +48,7 @@ struct fake_host {
     enum reply_code look_code;
 
     uint32_t consume_id; /* the tag_id of the consume asked for last */
-    uint32_t tag_id; /* of the last consume */
+    uint32_t tag_id;     /* of the last consume */
     uint32_t wake_count;
     uint8_t random_next; /* "random" bytes count up from here */
 };
