@@ -109,7 +109,7 @@ static void frames_in_wrong_places_are_refused(void **state) {
 
 static void unknown_methods_and_bad_tables_are_dropped(void **state) {
     struct fake_host *host = *state;
-    static const struct bytes payloads[] = {
+    const struct bytes payloads[] = {
         BYTES("\0\x63\0\x0a"), BYTES("\0\x0a\0\x63"), BYTES("\0\0\0\0"), BYTES("\xff\xff\xff\xff")};
     for (size_t i = 0; i < COUNT_OF(payloads) * 3; i++) {
         again(host);
