@@ -174,17 +174,17 @@ static void texts_are_not_cut_within_a_character(void **state) {
     struct fake_host *host = *state;
     host_open_channel(host, 1);
     struct answer *answer = host_next_answer(host);
-    answer->code = REPLY_NOT_FOUND;
+    answer->code = REPLY_PRECONDITION_FAILED;
     size_t used = 0;
     for (int i = 0; i < 84; i++)
         used += str_format(answer->text + used, sizeof answer->text - used, "\xe2\x82\xac");
     host_say(host, 1, "queue.declare queue='q'");
     char text[256];
-    used = str_format(text, sizeof text, "NOT_FOUND - ");
-    for (int i = 0; i < 80; i++)
+    used = str_format(text, sizeof text, "PRECONDITION_FAILED - ");
+    for (int i = 0; i < 76; i++)
         used += str_format(text + used, sizeof text - used, "\xe2\x82\xac");
     str_format(text + used, sizeof text - used, "...");
-    host_hear_close(host, 1, REPLY_NOT_FOUND, text, "queue.declare");
+    host_hear_close(host, 1, REPLY_PRECONDITION_FAILED, text, "queue.declare");
 }
 
 static void frames_may_be_split_anywhere(void **state) {
@@ -268,6 +268,28 @@ static void the_client_closes(void **state) {
     host_say(host, 1, "queue.declare queue='q'");
     host_asked_nothing(host);
     host_hear_nothing(host);
+}
+
+static void assert_state(struct fake_host *host, const char *name) {
+    struct session_facts facts;
+    session_facts(host->session, &facts);
+    assert_string_equal(facts.state, name);
+}
+
+static void states_have_names(void **state) {
+    struct fake_host *host = *state;
+    assert_state(host, "running");
+    host_say(host, 0, "connection.close");
+    assert_state(host, "closing");
+    session_on_left(host->session, host->now_ms);
+    assert_state(host, "closed");
+    host_hear(host, 0, "connection.close_ok");
+    again(host);
+    host_say(host, 0, "queue.declare");
+    assert_state(host, "closing");
+    host_deinit(host);
+    host_init(host);
+    assert_state(host, "starting");
 }
 
 static void nothing_counts_after_our_close_but_close_ok(void **state) {
@@ -650,6 +672,7 @@ int main(void) {
         CASE(methods_without_a_place_on_channel_zero),
         CASE(a_new_secret_is_taken),
         CASE(the_client_closes),
+        CASE(states_have_names),
         CASE(nothing_counts_after_our_close_but_close_ok),
         CASE(close_ok_is_not_waited_for_for_ever),
         CASE(a_frame_error_while_closing_ends_it),

@@ -369,6 +369,22 @@ static void input_that_waits_for_login_is_bounded(void **state) {
     assert_dropped(host);
 }
 
+static void input_that_waits_for_a_vhost_is_bounded(void **state) {
+    struct fake_host *host = *state;
+    static uint8_t zeroes[PARKED_INPUT_BYTES_MAX];
+    come_to_opening(host);
+    host->later = true;
+    host_say(host, 0, "connection.open virtual_host='/'");
+    host_asked(host, "open_vhost '/'");
+    assert_true(session_wants_input(host->session));
+    host_say_bytes(host, bytes_of(zeroes, sizeof zeroes));
+    assert_false(session_wants_input(host->session));
+    struct answer answer = host_fault(REPLY_NOT_ALLOWED, "no");
+    host_answer(host, &answer);
+    assert_true(session_wants_input(host->session));
+    host_hear_close(host, 0, REPLY_NOT_ALLOWED, "NOT_ALLOWED - no", "connection.open");
+}
+
 static void heartbeats_are_welcome_but_not_for_ever(void **state) {
     struct fake_host *host = *state;
     static const uint8_t heartbeat[] = {FRAME_HEARTBEAT, 0, 0, 0, 0, 0, 0, FRAME_END};
@@ -445,6 +461,7 @@ int main(void) {
         CASE(an_unknown_vhost_is_not_allowed),
         CASE(all_of_it_may_be_sent_at_once),
         CASE(input_that_waits_for_login_is_bounded),
+        CASE(input_that_waits_for_a_vhost_is_bounded),
         CASE(heartbeats_are_welcome_but_not_for_ever),
         CASE(a_large_start_ok_is_taken),
         CASE(the_handshake_takes_ten_seconds_at_most),

@@ -3,6 +3,8 @@
  */
 #include "fake_host.h"
 
+#include <stdio.h>
+
 static int set_up(void **state) {
     static struct fake_host host;
     host_init(&host);
@@ -129,6 +131,31 @@ static void many_kept_methods_are_cheap(void **state) {
     assert_int_equal(host->pending_count, 0);
     enum { PURGE_OK_BYTES = FRAME_OVERHEAD_BYTES + 8 };
     assert_int_equal(session_outbox(host->session)->size, PURGE_OK_BYTES * COUNT);
+}
+
+static void what_was_replayed_is_forgotten(void **state) {
+    struct fake_host *host = *state;
+    struct answer answer = host_ok("");
+    host_open_channel(host, 1);
+    host->later = true;
+    for (uint32_t i = 0; i < 1000; i++) {
+        char line[64];
+        snprintf(line, sizeof line, "queue.purge queue='%u'", i);
+        host_say(host, 1, line);
+        if (i % 8 < 3) continue; /* behind at first, then nearly up to date */
+        host_answer(host, &answer);
+        host_hear(host, 1, "queue.purge_ok");
+    }
+    while (host->pending_count != 0) {
+        host_answer(host, &answer);
+        host_hear(host, 1, "queue.purge_ok");
+    }
+    for (uint32_t i = 0; i < 1000; i++) {
+        char line[64];
+        snprintf(line, sizeof line, "purge 1 '%u'", i);
+        host_asked(host, line);
+    }
+    host_asked_nothing(host);
 }
 
 static void kept_input_goes_to_the_next_channel_of_its_number(void **state) {
@@ -332,6 +359,7 @@ int main(void) {
         CASE(kept_input_is_bounded),
         CASE(who_does_not_read_the_answers_is_not_read),
         CASE(many_kept_methods_are_cheap),
+        CASE(what_was_replayed_is_forgotten),
         CASE(kept_input_goes_to_the_next_channel_of_its_number),
         CASE(a_fault_makes_kept_input_void),
         CASE(a_connection_fault_in_kept_input_ends_it),
