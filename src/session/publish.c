@@ -127,8 +127,7 @@ static void send(struct channel *channel, const struct parcel *parcel) {
     }
     struct publish_result result;
     if (channel->mode == MODE_TX) {
-        result.code =
-            session->calls->look(session->host, exchange, result.text);
+        result.code = session->calls->look(session->host, exchange, result.text);
         if (result.code == REPLY_OK) {
             if (channel_tx_keep_publish(channel, parcel)) return;
             message_unref(session->pool, parcel->message);

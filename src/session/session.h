@@ -24,9 +24,9 @@ struct session_settings {
     const char *product;
     const char *version;
     const char *cluster_name;
-    uint32_t frame_max;    /* offered, bytes */
-    uint16_t channel_max;  /* offered */
-    uint16_t heartbeat_s;  /* offered */
+    uint32_t frame_max;   /* offered, bytes */
+    uint16_t channel_max; /* offered */
+    uint16_t heartbeat_s; /* offered */
     uint64_t message_bytes_max;
 };
 
@@ -52,12 +52,12 @@ struct publish_result {
 
 /* The answer to a request. */
 struct answer {
-    enum reply_code code; /* REPLY_OK, or the fault to raise with `text` */
-    char text[256];       /* without the "NOT_FOUND - " prefix */
-    char name[256];       /* zero-terminated; change: name of the declared queue */
-    uint32_t messages;    /* declare, purge, delete: ready messages; get: those left */
-    uint32_t consumers;   /* declare */
-    queue_ref queue;      /* consume, get */
+    enum reply_code code;     /* REPLY_OK, or the fault to raise with `text` */
+    char text[256];           /* without the "NOT_FOUND - " prefix */
+    char name[256];           /* zero-terminated; change: name of the declared queue */
+    uint32_t messages;        /* declare, purge, delete: ready messages; get: those left */
+    uint32_t consumers;       /* declare */
+    queue_ref queue;          /* consume, get */
     consumer_handle consumer; /* consume */
     struct message *message;  /* get: with one reference; NULL is get-empty */
     uint64_t seq;             /* get */
@@ -98,8 +98,8 @@ struct session_calls {
     bool (*consume)(void *host, uint16_t channel, uint32_t request,
         const struct consume_request *consume, struct answer *ret_answer);
     /* Never answered at once; with request 0 never answered. */
-    void (*cancel)(void *host, uint16_t channel, uint32_t request, queue_ref queue,
-        uint32_t tag_id, consumer_handle consumer);
+    void (*cancel)(void *host, uint16_t channel, uint32_t request, queue_ref queue, uint32_t tag_id,
+        consumer_handle consumer);
     bool (*get)(void *host, uint16_t channel, uint32_t request, struct bytes queue, bool no_ack,
         struct answer *ret_answer);
     bool (*purge)(void *host, uint16_t channel, uint32_t request, struct bytes queue,
@@ -129,8 +129,8 @@ struct session_calls {
 /* ---- life ---- */
 
 /* A session that waits for a protocol header. `settings`, `calls`, `host` and the pools are
- * borrowed for its life; `chunks` is the outbox's. The first call with a time starts the handshake's
- * clock, so session_tick is called once at the beginning. */
+ * borrowed for its life; `chunks` is the outbox's. The first call with a time starts the
+ * handshake's clock, so session_tick is called once at the beginning. */
 struct session *session_new(const struct session_settings *settings,
     const struct session_calls *calls, void *host, connection_ref self, struct message_pool *pool,
     struct chunk_pool *chunks);
