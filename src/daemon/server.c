@@ -315,7 +315,7 @@ void server_run(struct server *server, void (*on_reload)(void *context), void *c
 /* All threads have ended: this one takes all turns until no mail is left. */
 static void settle_mail(struct server *server) {
     bool more = true;
-    while (more) {
+    while (more || !mesh_all_quiet(server->broker->mesh)) {
         more = registrar_turn(server->registrar);
         for (uint32_t i = 0; i < server->broker->shard_count; i++) {
             struct shard *shard = server->broker->shards[i];

@@ -176,6 +176,13 @@ bool mesh_quiet(struct mesh *mesh, uint32_t actor) {
     return true;
 }
 
+bool mesh_all_quiet(struct mesh *mesh) {
+    for (uint32_t actor = 0; actor < mesh->actors; actor++) {
+        if (!mesh_quiet(mesh, actor)) return false;
+    }
+    return true;
+}
+
 bool mesh_may_sleep(struct mesh *mesh, uint32_t actor) {
     atomic_store(&mesh->actor[actor].asleep, true);
     atomic_thread_fence(memory_order_seq_cst);

@@ -41,6 +41,9 @@ void mesh_release(struct mesh *mesh, uint32_t from, uint32_t to);
 /* True when nothing waits for `actor`: no mail to read, and none to send that now has room. */
 bool mesh_quiet(struct mesh *mesh, uint32_t actor);
 
+/* True when no mail is under way between any two actors. Only while none of them runs. */
+bool mesh_all_quiet(struct mesh *mesh);
+
 /* Announces that `actor` is about to sleep. False when mail waits, then it must not sleep. */
 bool mesh_may_sleep(struct mesh *mesh, uint32_t actor);
 
