@@ -151,9 +151,7 @@ static void on_handle_closed(uv_handle_t *handle) {
 }
 
 void listener_close(struct listener *listener) {
-    uv_poll_stop(&listener->poll);
-    uv_timer_stop(&listener->retry);
-    close(listener->fd);
     uv_close((uv_handle_t *)&listener->poll, on_handle_closed);
     uv_close((uv_handle_t *)&listener->retry, on_handle_closed);
+    close(listener->fd);
 }

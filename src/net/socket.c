@@ -108,7 +108,8 @@ static void on_freed(uv_handle_t *handle) {
 void socket_close(struct socket *socket) {
     check(!socket->closed);
     socket->closed = true;
-    uv_poll_stop(&socket->poll);
-    close(socket->fd);
+    /* libuv lets go of the descriptor within uv_close; after close() its number may be another
+     * thread's. */
     uv_close((uv_handle_t *)&socket->poll, on_freed);
+    close(socket->fd);
 }

@@ -24,6 +24,12 @@ static struct queue_slot *slot_find(struct shard *shard, queue_ref ref) {
     return slot;
 }
 
+static struct queue_slot *slot_get(struct shard *shard, queue_ref ref) {
+    struct queue_slot *slot = slot_find(shard, ref);
+    check(slot != NULL);
+    return slot;
+}
+
 static void slots_grow(struct shard *shard) {
     uint32_t capacity = shard->queue_capacity ? shard->queue_capacity * 2 : 64;
     check(capacity <= REF_SLOTS_MAX);
@@ -59,8 +65,7 @@ static void owe(struct shard *shard, struct queue *queue) {
 
 /* Frees a queue that has left the topology and owes nothing any more. */
 static void slot_free(struct shard *shard, queue_ref ref) {
-    struct queue_slot *slot = slot_find(shard, ref);
-    check(slot != NULL);
+    struct queue_slot *slot = slot_get(shard, ref);
     list_remove_if_linked(queue_in_pump(slot->queue));
     queue_free(slot->queue);
     mem_free(slot->name);
@@ -74,8 +79,7 @@ static void slot_free(struct shard *shard, queue_ref ref) {
 }
 
 void queue_host_forget(struct shard *shard, queue_ref ref) {
-    struct queue_slot *slot = slot_find(shard, ref);
-    check(slot != NULL);
+    struct queue_slot *slot = slot_get(shard, ref);
     /* Ten million dropped messages take many slices: the last one frees the slot. */
     if (queue_owes(slot->queue)) {
         slot->forgotten = true;
@@ -129,7 +133,7 @@ static void release_effect(struct shard *shard, queue_ref queue, const struct ef
         struct mail *mail = mesh_post(shard->broker->mesh, shard->number, shard->broker->registrar);
         *mail = (struct mail){.kind = MAIL_GONE,
             .ref = queue,
-            .name = name_new(name_bytes(slot_find(shard, queue)->name))};
+            .name = name_new(name_bytes(slot_get(shard, queue)->name))};
         return;
     }
     case EFFECT_CONSUMER_LOST:
@@ -269,7 +273,7 @@ static void pump_one(struct shard *shard, struct queue *queue, uint32_t *done) {
     count_deliveries(shard);
     release_effects(shard, ref);
     owe(shard, queue);
-    if (slot_find(shard, ref)->forgotten && !queue_owes(queue)) slot_free(shard, ref);
+    if (slot_get(shard, ref)->forgotten && !queue_owes(queue)) slot_free(shard, ref);
 }
 
 uint32_t queue_host_pump(struct shard *shard, uint32_t budget) {
