@@ -214,6 +214,18 @@ static void worker_start(struct server *server, uint32_t number) {
     worker->loop = loop_new(&WORKER_ACTOR, worker);
 }
 
+static void on_signal(uv_signal_t *handle, int number);
+
+/* From here on a signal ends the server in order; before anybody is told that it is ready. */
+static void watch_signals(struct server *server) {
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < COUNT_OF(numbers); i++) {
+        uv_signal_init(loop_uv(server->loop), &server->signals[i]);
+        server->signals[i].data = server;
+        uv_signal_start(&server->signals[i], on_signal, numbers[i]);
+    }
+}
+
 struct server *server_start(const struct server_options *options) {
     check(options->listener_count <= LISTENERS_MAX);
     struct server *server = NEW(struct server);
@@ -230,6 +242,7 @@ struct server *server_start(const struct server_options *options) {
     for (uint32_t i = 0; i < options->listener_count; i++)
         server->listeners[i] = listener_start(
             server->workers[0].loop, options->listeners[i], &LISTENER_EVENTS, server);
+    watch_signals(server);
     for (uint32_t i = 0; i < options->shards; i++) {
         struct worker *worker = &server->workers[i];
         check(pthread_create(&worker->thread, NULL, worker_main, worker) == 0);
@@ -299,14 +312,8 @@ static void on_signal(uv_signal_t *handle, int number) {
 }
 
 void server_run(struct server *server, void (*on_reload)(void *context), void *context) {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     server->on_reload = on_reload;
     server->reload_context = context;
-    for (size_t i = 0; i < COUNT_OF(numbers); i++) {
-        uv_signal_init(loop_uv(server->loop), &server->signals[i]);
-        server->signals[i].data = server;
-        uv_signal_start(&server->signals[i], on_signal, numbers[i]);
-    }
     loop_run(server->loop);
     for (uint32_t i = 0; i < server->broker->shard_count; i++)
         pthread_join(server->workers[i].thread, NULL);
