@@ -69,7 +69,7 @@ static bool expiration_is_valid(struct bytes text, char *ret_text) {
         return false;
     }
     bool sign = text.data[0] == '-' || text.data[0] == '+';
-    uint64_t value;
+    uint64_t value = 0;
     bool fits = str_to_u64(bytes_of(text.data + sign, text.size - sign), &value);
     if (text.data[0] == '-' && (!fits || value != 0))
         return refuse_value(text, "value_negative", ret_text);
