@@ -141,13 +141,17 @@ static void perf_init(struct perf *perf, const struct options *options) {
 }
 
 static void perf_deinit(struct perf *perf) {
+    bool failed = perf->report.error != NULL; /* what failed has been said: no words on leaving */
+    perf->admin.mute = perf->admin.mute || failed;
     for (uint32_t i = 0; i < perf->producers_open; i++) {
+        perf->producers[i].client.mute = perf->producers[i].client.mute || failed;
         producer_deinit(&perf->producers[i]);
     }
     for (uint32_t i = 0; i < perf->consumers_open; i++) {
+        perf->consumers[i].client.mute = perf->consumers[i].client.mute || failed;
         consumer_deinit(&perf->consumers[i]);
     }
-    if (perf->admin.fd >= 0) client_close(&perf->admin);
+    client_close(&perf->admin);
     for (uint32_t i = 0; i < perf->options->threads; i++) {
         worker_deinit(&perf->workers[i]);
     }

@@ -163,6 +163,7 @@ static bool log_in(struct client *client, const struct options *options) {
     table_put_bool(&table, "publisher_confirms", true);
     table_put_bool(&table, "basic.nack", true);
     table_put_bool(&table, "consumer_cancel_notify", true);
+    table_put_bool(&table, "authentication_failure_close", true);
     table_end(&table, capabilities);
     char response[2 * OPTIONS_TEXT_BYTES + 2];
     size_t size =

@@ -310,6 +310,14 @@ static const char *settle(struct options *options, const struct queue_words *wor
     return NULL;
 }
 
+static const char *name_of(int option) {
+    size_t i = 0;
+    while (LONG[i].val != option) {
+        i++;
+    }
+    return LONG[i].name;
+}
+
 enum options_verdict options_read(struct options *options, int argc, char **argv) {
     *options = (struct options){.host = "127.0.0.1",
         .port = 5672,
@@ -338,7 +346,7 @@ enum options_verdict options_read(struct options *options, int argc, char **argv
         bool good =
             optarg ? take_place(options, &words, option, optarg) : take_switch(options, option);
         if (!good) {
-            fprintf(stderr, "godwit-perf: '%s' does not go with that option\n", optarg);
+            fprintf(stderr, "godwit-perf: '%s' does not go with --%s\n", optarg, name_of(option));
             return OPTIONS_WRONG;
         }
     }

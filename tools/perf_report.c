@@ -187,7 +187,7 @@ static void print_json(const struct options *options, const struct report *repor
 void report_print(const struct options *options, const struct report *report) {
     if (options->json) {
         print_json(options, report);
-    } else {
+    } else if (report->whole.at_ns != 0) {
         print_text(options, report);
     }
     if (report->error) fprintf(stderr, "godwit-perf: %s\n", report->error);
