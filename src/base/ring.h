@@ -60,7 +60,8 @@ static inline void ring_publish(struct ring *ring) {
     atomic_store_explicit(&ring->shared_write, ring->write_at, memory_order_release);
 }
 
-/* Consumer: the next slot to read, or NULL when there is none. It stays valid until ring_release. */
+/* Consumer: the next slot to read, or NULL when there is none. It stays valid until ring_release.
+ */
 static inline const void *ring_peek(struct ring *ring) {
     if (ring->read_at == ring->write_seen) {
         ring->write_seen = atomic_load_explicit(&ring->shared_write, memory_order_acquire);

@@ -1,8 +1,8 @@
 /* ref: the address of a queue or a connection: (node, shard, slot, generation) in 64 bits.
  *
- * A ref is never a pointer: whoever holds one may outlive what it names. Its shard looks the slot up
- * and compares generations; another generation means "that one is gone", which is never an error.
- * Zero is no ref. Nodes are for later: today the node's 8 bits are zero. */
+ * A ref is never a pointer: whoever holds one may outlive what it names. Its shard looks the slot
+ * up and compares generations; another generation means "that one is gone", which is never an
+ * error. Zero is no ref. Nodes are for later: today the node's 8 bits are zero. */
 #ifndef CORE_REF_H
 #define CORE_REF_H
 

@@ -63,8 +63,7 @@ int listener_bind(const char *address, int *ret_fd) {
     char host[256];
     const char *port = NULL;
     if (!split_address(address, host, sizeof host, &port)) return -EINVAL;
-    struct addrinfo hints = {
-        .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     if (getaddrinfo(host, port, &hints, &found) != 0) return -EINVAL;
     int error = bind_one(found, ret_fd);
@@ -113,8 +112,8 @@ static void on_acceptable(uv_poll_t *handle, int status, int events) {
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
         struct sockaddr_storage address;
         socklen_t size = sizeof address;
-        int fd = accept4(
-            listener->fd, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd =
+            accept4(listener->fd, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             accepted(listener, fd, &address);
             continue;

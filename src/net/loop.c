@@ -15,7 +15,7 @@ struct loop {
     uv_timer_t timer;
     const struct loop_actor *actor_calls;
     void *actor;
-    bool more;   /* the last turn left work */
+    bool more; /* the last turn left work */
     bool ending;
     uint8_t *read_buffer;
 };

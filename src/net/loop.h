@@ -35,6 +35,7 @@ void loop_end(struct loop *loop);
 /* Milliseconds of a clock that only goes forward, read once per iteration. */
 uint64_t loop_now(const struct loop *loop);
 
+/* The libuv loop itself, for the handles of this folder. */
 struct uv_loop_s *loop_uv(struct loop *loop);
 
 /* The loop's buffer for reading: READ_BUFFER_BYTES, used within one callback. */

@@ -20,6 +20,7 @@ struct socket_events {
  * socket_want. NULL (and the descriptor closed) when the loop cannot watch it. */
 struct socket *socket_open(struct loop *loop, int fd, const struct socket_events *events);
 
+/* Who is told the events; borrowed for the socket's life. */
 void socket_set_owner(struct socket *socket, void *owner);
 
 /* Which events the owner wants. The end of the connection is always told. */

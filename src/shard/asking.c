@@ -19,8 +19,7 @@ static struct ask *ask_put(struct client *client, uint16_t channel, uint32_t num
     return ask;
 }
 
-struct ask *client_take_ask(
-    struct client *client, uint16_t channel, uint32_t number) {
+struct ask *client_take_ask(struct client *client, uint16_t channel, uint32_t number) {
     for (struct ask **at = &client->asks; *at; at = &(*at)->next) {
         struct ask *ask = *at;
         if (ask->channel != channel || ask->number != number) continue;
@@ -44,8 +43,8 @@ static struct bytes keep(uint8_t **at, struct bytes bytes) {
     return kept;
 }
 
-struct request *request_new(const struct client *client, const struct change *change,
-    uint16_t channel, uint32_t number) {
+struct request *client_make_request(
+    const struct client *client, const struct change *change, uint16_t channel, uint32_t number) {
     size_t strings = (size_t)change->name.size + change->source.size + change->type.size +
                      change->routing_key.size + change->arguments.size;
     struct request *request = mem_new(sizeof *request + strings);
@@ -95,7 +94,7 @@ static bool ask_reply_address(
     if (!reply_to_parse(change->name, &target, &target_channel) ||
         ref_shard(target) >= shard->broker->shard_count)
         return false;
-    struct request *request = request_new(client, change, channel, number);
+    struct request *request = client_make_request(client, change, channel, number);
     struct mail *mail = mesh_post(shard->broker->mesh, shard->number, ref_shard(target));
     *mail = (struct mail){
         .kind = MAIL_PROBE, .channel = target_channel, .ref = target, .request = request};
@@ -105,14 +104,14 @@ static bool ask_reply_address(
 void client_on_probe(struct shard *shard, const struct mail *mail) {
     struct request *request = mail->request;
     struct client *target = client_find(shard, mail->ref);
-    bool waits = target &&
-                 session_awaits_reply(target->session, mail->channel, request->change.name);
+    bool waits =
+        target && session_awaits_reply(target->session, mail->channel, request->change.name);
     request->consumers = waits;
     if (!waits) {
         request->result.code = REPLY_NOT_FOUND;
-        str_format(request->result.text, sizeof request->result.text, "no queue '%.*s' in vhost '%s'",
-            (int)request->change.name.size, (const char *)request->change.name.data,
-            vhost_name(request->vhost));
+        str_format(request->result.text, sizeof request->result.text,
+            "no queue '%.*s' in vhost '%s'", (int)request->change.name.size,
+            (const char *)request->change.name.data, vhost_name(request->vhost));
     }
     request->made = true; /* complete: there is no shard to ask for counts */
     struct mail *answer = mesh_post(shard->broker->mesh, shard->number, request->shard);
@@ -136,10 +135,12 @@ static bool ask_change(void *host, uint16_t channel, uint32_t number, const stru
         answer_result(ret_answer, &result);
         return true;
     }
-    struct request *request = request_new(client, &change, channel, number);
+    struct request *request = client_make_request(client, &change, channel, number);
     request->result = result;
-    if (counts) client_ask_counts(client, request);
-    else client_send_request(client, request);
+    if (counts)
+        client_ask_counts(client, request);
+    else
+        client_send_request(client, request);
     return false;
 }
 
@@ -151,8 +152,7 @@ static queue_ref use_queue(
     struct change_result result = {0};
     struct directory *directory = client->shard->broker->directory;
     directory_read(directory);
-    const struct queue_entry *entry =
-        vhost_use_queue(client->vhost, name, client->self, &result);
+    const struct queue_entry *entry = vhost_use_queue(client->vhost, name, client->self, &result);
     queue_ref queue = entry ? entry->queue : 0;
     directory_done(directory);
     if (!queue) answer_result(ret_answer, &result);
@@ -160,13 +160,11 @@ static queue_ref use_queue(
 }
 
 /* An op that will be answered, for this connection. */
-static struct op *post_asking(struct client *client, queue_ref queue, enum op_kind kind,
-    uint16_t channel, uint32_t number) {
+static struct op *post_asking(
+    struct client *client, queue_ref queue, enum op_kind kind, uint16_t channel, uint32_t number) {
     struct op *op = shard_post_op(client->shard, queue);
-    *op = (struct op){.kind = (uint8_t)kind,
-        .channel = channel,
-        .request = number,
-        .connection = client->self};
+    *op = (struct op){
+        .kind = (uint8_t)kind, .channel = channel, .request = number, .connection = client->self};
     return op;
 }
 
@@ -202,8 +200,8 @@ static bool ask_get(void *host, uint16_t channel, uint32_t number, struct bytes 
     return false;
 }
 
-static bool ask_purge(void *host, uint16_t channel, uint32_t number, struct bytes name,
-    struct answer *ret_answer) {
+static bool ask_purge(
+    void *host, uint16_t channel, uint32_t number, struct bytes name, struct answer *ret_answer) {
     struct client *client = host;
     queue_ref queue = use_queue(client, name, ret_answer);
     if (!queue) return true;
@@ -221,9 +219,8 @@ static void tell_settle(void *host, const struct settle *settle) {
     static const uint8_t flags[] = {
         [SETTLE_REJECT] = OP_REJECTED, [SETTLE_REQUEUE] = 0, [SETTLE_RETURN] = OP_RETURNED};
     struct op *op = shard_post_op(client->shard, settle->queue);
-    *op = (struct op){.kind = kinds[settle->how],
-        .flags = flags[settle->how],
-        .connection = client->self};
+    *op = (struct op){
+        .kind = kinds[settle->how], .flags = flags[settle->how], .connection = client->self};
     op->range.seq = settle->seq;
     op->range.count = settle->count;
     op->range.consumer = settle->consumer;
@@ -283,8 +280,7 @@ static void leave(struct client *client) {
     struct shard *shard = client->shard;
     uint32_t to = client->exclusive ? shard->broker->registrar : shard->number;
     struct mail *mail = mesh_post(shard->broker->mesh, shard->number, to);
-    *mail = (struct mail){
-        .kind = client->exclusive ? MAIL_LEAVE : MAIL_LEFT, .ref = client->self};
+    *mail = (struct mail){.kind = client->exclusive ? MAIL_LEAVE : MAIL_LEFT, .ref = client->self};
 }
 
 static void tell_leave(void *host) {

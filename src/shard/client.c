@@ -5,8 +5,8 @@
 #include "base/str.h"
 
 enum {
-    WRITE_VECTORS = 64,          /* pieces of one writev */
-    WRITES_PER_FLUSH = 16,       /* a fast reader may not hold up the others for ever */
+    WRITE_VECTORS = 64,           /* pieces of one writev */
+    WRITES_PER_FLUSH = 16,        /* a fast reader may not hold up the others for ever */
     OUTBOX_LOW_BYTES = 256 * 1024 /* below it the credit of what was delivered goes back */
 };
 
@@ -17,12 +17,10 @@ static uint32_t slot_take(struct shard *shard) {
         uint32_t old = shard->client_capacity;
         uint32_t capacity = old ? old * 2 : 64;
         check(capacity <= REF_SLOTS_MAX);
-        shard->clients =
-            mem_resize(shard->clients, capacity * sizeof *shard->clients);
-        shard->client_next =
-            mem_resize(shard->client_next, capacity * sizeof *shard->client_next);
-        shard->client_generation = mem_resize(
-            shard->client_generation, capacity * sizeof *shard->client_generation);
+        shard->clients = mem_resize(shard->clients, capacity * sizeof *shard->clients);
+        shard->client_next = mem_resize(shard->client_next, capacity * sizeof *shard->client_next);
+        shard->client_generation =
+            mem_resize(shard->client_generation, capacity * sizeof *shard->client_generation);
         for (uint32_t i = capacity; i-- > old;) {
             shard->clients[i] = NULL;
             shard->client_generation[i] = 0;
@@ -34,19 +32,19 @@ static uint32_t slot_take(struct shard *shard) {
     uint32_t slot = shard->client_first_free - 1;
     shard->client_first_free = shard->client_next[slot];
     uint32_t *generation = &shard->client_generation[slot];
-    do *generation = (*generation + 1) & 0xffffff;
+    do
+        *generation = (*generation + 1) & 0xffffff;
     while (*generation == 0);
     return slot;
 }
 
 static void arm(struct client *client) {
     struct shard *shard = client->shard;
-    deadline_set(&shard->deadlines, &client->deadline,
-        session_tick(client->session, shard->now_ms));
+    deadline_set(
+        &shard->deadlines, &client->deadline, session_tick(client->session, shard->now_ms));
 }
 
-struct client *client_open(
-    struct shard *shard, void *socket, const char *peer, bool local) {
+struct client *client_open(struct shard *shard, void *socket, const char *peer, bool local) {
     uint32_t slot = slot_take(shard);
     struct client *client = NEW(struct client);
     shard->clients[slot] = client;
@@ -56,8 +54,8 @@ struct client *client_open(
     client->local = local;
     client->reading = true;
     str_format(client->peer, sizeof client->peer, "%s", peer);
-    client->session = session_new(&shard->broker->settings, &CLIENT_CALLS, client,
-        client->self, shard->pool, &shard->chunks);
+    client->session = session_new(
+        &shard->broker->settings, &CLIENT_CALLS, client, client->self, shard->pool, &shard->chunks);
     counter_add(&shard->counters.connections_opened, 1);
     shard->io->want(socket, true, false);
     arm(client);
@@ -93,8 +91,7 @@ static void end_if_over(struct client *client) {
 struct client *client_find(struct shard *shard, connection_ref ref) {
     uint32_t slot = ref_slot(ref);
     if (slot >= shard->client_capacity || !shard->clients[slot]) return NULL;
-    return shard->client_generation[slot] == ref_generation(ref) ? shard->clients[slot]
-                                                                     : NULL;
+    return shard->client_generation[slot] == ref_generation(ref) ? shard->clients[slot] : NULL;
 }
 
 /* The socket is closed (by us or them): the session learns of it and lets go of what it holds. */
@@ -134,8 +131,7 @@ void client_on_left(struct shard *shard, connection_ref ref) {
 /* ---- input ---- */
 
 void client_wake(struct client *client) {
-    if (!list_linked(&client->in_dirty))
-        list_put_last(&client->shard->dirty, &client->in_dirty);
+    if (!list_linked(&client->in_dirty)) list_put_last(&client->shard->dirty, &client->in_dirty);
 }
 
 void client_on_read(struct client *client, struct bytes bytes) {
@@ -155,8 +151,10 @@ void client_on_alarm(struct client *client) {
     bool block = reason != NULL && session_has_published(client->session);
     if (block == client->blocked) return;
     client->blocked = block;
-    if (block) session_on_blocked(client->session, reason);
-    else session_on_unblocked(client->session);
+    if (block)
+        session_on_blocked(client->session, reason);
+    else
+        session_on_unblocked(client->session);
     client_wake(client);
 }
 
@@ -209,8 +207,8 @@ static bool write_out(struct client *client, struct outbox *outbox) {
 }
 
 static void update_wants(struct client *client, bool was_writing) {
-    bool reading = !client->finishing && !client->blocked &&
-                   session_wants_input(client->session) && publisher_window_open(client);
+    bool reading = !client->finishing && !client->blocked && session_wants_input(client->session) &&
+                   publisher_window_open(client);
     if (reading == client->reading && was_writing == client->writing) return;
     if (reading != client->reading)
         session_on_input_paused(client->session, !reading, client->shard->now_ms);
@@ -230,8 +228,7 @@ void client_flush(struct client *client) {
             return;
         }
     }
-    if (client->delivered_sum >= DELIVERY_CREDIT_BYTES / 4 &&
-        outbox->size <= OUTBOX_LOW_BYTES)
+    if (client->delivered_sum >= DELIVERY_CREDIT_BYTES / 4 && outbox->size <= OUTBOX_LOW_BYTES)
         return_credit(client);
     if (client->finishing && outbox->size == 0) {
         client_drop(client);
@@ -247,8 +244,8 @@ void client_flush(struct client *client) {
 static void give_back(struct shard *shard, queue_ref queue, const struct effect *effect) {
     if (!(effect->flags & EFFECT_NO_ACK)) {
         struct op *op = shard_post_op(shard, queue);
-        *op = (struct op){
-            .kind = OP_REQUEUE, .flags = OP_RETURNED, .connection = effect->connection};
+        *op =
+            (struct op){.kind = OP_REQUEUE, .flags = OP_RETURNED, .connection = effect->connection};
         op->range.seq = effect->seq;
         op->range.count = 1;
         op->range.consumer = effect->consumer;
@@ -256,21 +253,18 @@ static void give_back(struct shard *shard, queue_ref queue, const struct effect 
     message_unref(shard->pool, effect->message);
 }
 
-static void effect_for_missing(
-    struct shard *shard, queue_ref queue, const struct effect *effect) {
+static void effect_for_missing(struct shard *shard, queue_ref queue, const struct effect *effect) {
     if (effect->kind == EFFECT_DELIVER || effect->kind == EFFECT_GOT)
         give_back(shard, queue, effect);
     if (effect->kind == EFFECT_CONSUMED && effect->code == REPLY_OK) {
         struct op *op = shard_post_op(shard, queue);
-        *op = (struct op){.kind = OP_CANCEL,
-            .channel = effect->channel,
-            .connection = effect->connection};
+        *op = (struct op){
+            .kind = OP_CANCEL, .channel = effect->channel, .connection = effect->connection};
         op->consumer.consumer = effect->consumer;
     }
 }
 
-static void on_deliver(
-    struct client *client, queue_ref queue, const struct effect *effect) {
+static void on_deliver(struct client *client, queue_ref queue, const struct effect *effect) {
     struct shard *shard = client->shard;
     if (!client->delivered)
         client->delivered = mem_new_array(shard->broker->shard_count, sizeof(uint32_t));
@@ -301,8 +295,8 @@ static void declare_anew(struct client *client, struct ask *ask) {
     client_send_request(client, request);
 }
 
-static void answer_ask(struct client *client, struct ask *ask, queue_ref queue,
-    const struct effect *effect) {
+static void answer_ask(
+    struct client *client, struct ask *ask, queue_ref queue, const struct effect *effect) {
     if (ask->request && effect->code == REPLY_NOT_FOUND) {
         declare_anew(client, ask);
         return;
@@ -320,16 +314,15 @@ static void answer_ask(struct client *client, struct ask *ask, queue_ref queue,
     str_format(answer.name, sizeof answer.name, "%s", ask->name);
     if (answer.code != REPLY_OK) refusal_text(client, ask, &answer);
     if (effect->kind == EFFECT_GOT) counter_add(&client->shard->counters.got, 1);
-    session_on_answer(client->session, effect->channel, effect->request, &answer,
-        client->shard->now_ms);
+    session_on_answer(
+        client->session, effect->channel, effect->request, &answer, client->shard->now_ms);
 }
 
-static void on_answer(
-    struct client *client, queue_ref queue, const struct effect *effect) {
+static void on_answer(struct client *client, queue_ref queue, const struct effect *effect) {
     if (effect->kind == EFFECT_CANCELLED) {
         struct answer answer = {.code = REPLY_OK};
-        session_on_answer(client->session, effect->channel, effect->request, &answer,
-            client->shard->now_ms);
+        session_on_answer(
+            client->session, effect->channel, effect->request, &answer, client->shard->now_ms);
         client_wake(client);
         return;
     }
@@ -386,8 +379,7 @@ void client_on_changed(struct shard *shard, struct request *request) {
     str_format(answer.text, sizeof answer.text, "%s", request->result.text);
     str_format(answer.name, sizeof answer.name, "%.*s", (int)request->change.name.size,
         (const char *)request->change.name.data);
-    session_on_answer(
-        client->session, request->channel, request->number, &answer, shard->now_ms);
+    session_on_answer(client->session, request->channel, request->number, &answer, shard->now_ms);
     client_wake(client);
     mem_free(request);
 }

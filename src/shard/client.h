@@ -30,18 +30,17 @@ struct client {
     uint32_t fences_left;   /* leaving: shards that have not answered */
     bool reading;           /* what the socket was last asked for */
     bool writing;
-    bool blocked;    /* by an alarm */
-    bool finishing;  /* close when the outbox is empty */
-    bool leaving;    /* the registrar has been asked to drop its exclusive queues */
-    bool left;       /* it has answered */
-    bool exclusive;  /* it has asked for an exclusive queue */
-    bool local;      /* the peer's address is loopback */
-    char peer[64];   /* "127.0.0.1:5000" */
+    bool blocked;   /* by an alarm */
+    bool finishing; /* close when the outbox is empty */
+    bool leaving;   /* the registrar has been asked to drop its exclusive queues */
+    bool left;      /* it has answered */
+    bool exclusive; /* it has asked for an exclusive queue */
+    bool local;     /* the peer's address is loopback */
+    char peer[64];  /* "127.0.0.1:5000" */
 };
 
 /* Takes an accepted socket. `peer` is its address as text; `local` tells that it is loopback. */
-struct client *client_open(
-    struct shard *shard, void *socket, const char *peer, bool local);
+struct client *client_open(struct shard *shard, void *socket, const char *peer, bool local);
 
 /* An assigned socket could not be opened after all. */
 void client_not_opened(struct shard *shard);
@@ -87,8 +86,8 @@ struct ask *client_take_ask(struct client *client, uint16_t channel, uint32_t nu
 void ask_free(struct ask *ask);
 
 /* A copy of the change with its strings, for the way to the registrar. Released by mem_free. */
-struct request *request_new(const struct client *client, const struct change *change,
-    uint16_t channel, uint32_t number);
+struct request *client_make_request(
+    const struct client *client, const struct change *change, uint16_t channel, uint32_t number);
 
 /* Sends a request to the registrar. */
 void client_send_request(struct client *client, struct request *request);
@@ -104,8 +103,10 @@ void client_on_probe(struct shard *shard, const struct mail *mail);
 
 /* ---- shard/publisher.c: publishes and their watermarks ---- */
 
-void client_publish(
-    void *host, const struct publish *publish, struct publish_result *ret_result);
+/* calls->publish: routes, posts to the owners, remembers what waits for their watermarks. */
+void client_publish(void *host, const struct publish *publish, struct publish_result *ret_result);
+
+/* calls->look: whether an exchange may be published to. */
 enum reply_code client_look(void *host, struct bytes exchange, char text[256]);
 
 /* A peer has applied `count` of our ENQUEUEs. */

@@ -1,6 +1,7 @@
 /* counters: plain numbers of one shard, written by its thread and read by anyone.
  *
- * They are relaxed atomics with one writer: adding is a load and a store, not a locked instruction. */
+ * They are relaxed atomics with one writer: adding is a load and a store, not a locked instruction.
+ */
 #ifndef SHARD_COUNTERS_H
 #define SHARD_COUNTERS_H
 

@@ -87,7 +87,8 @@ static struct route *route_new(const struct routes *routes, struct vhost *vhost,
     return route;
 }
 
-/* Computes the route. One that headers decide, or that is too wide to keep, is remembered as such. */
+/* Computes the route. One that headers decide, or that is too wide to keep, is remembered as such.
+ */
 static struct route *route_make(
     struct directory *directory, struct vhost *vhost, struct bytes exchange, struct bytes key) {
     struct routes routes;

@@ -57,14 +57,14 @@ struct request {
     struct change change; /* strings point into `strings` */
     struct vhost *vhost;
     uint16_t channel;
-    uint32_t number;           /* the session's request number */
-    uint32_t shard;            /* who asked */
-    queue_ref gone;            /* the requester found this queue ended; wait until it has left */
+    uint32_t number; /* the session's request number */
+    uint32_t shard;  /* who asked */
+    queue_ref gone;  /* the requester found this queue ended; wait until it has left */
     struct change_result result;
-    uint32_t messages;         /* QUEUE_DELETE: ready messages that went with it */
-    uint32_t consumers;        /* of a reply key: 1 when somebody waits */
-    bool made;                 /* QUEUE_DECLARE: it did not exist before */
-    struct request *next;      /* in the registrar's list of a name that is in transition */
+    uint32_t messages;    /* QUEUE_DELETE: ready messages that went with it */
+    uint32_t consumers;   /* of a reply key: 1 when somebody waits */
+    bool made;            /* QUEUE_DECLARE: it did not exist before */
+    struct request *next; /* in the registrar's list of a name that is in transition */
     uint8_t strings[];
 };
 
@@ -83,7 +83,7 @@ struct mail {
     union {
         struct op op;
         struct effect effect;
-        uint64_t count; /* WATERMARK, CREDIT */
+        uint64_t count;          /* WATERMARK, CREDIT */
         struct message *message; /* REPLY, RELEASE */
         struct request *request;
         struct visit *visit;

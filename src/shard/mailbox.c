@@ -133,8 +133,10 @@ bool mesh_publish(struct mesh *mesh, uint32_t from) {
         if (box->overflow.count != 0) {
             atomic_store(&box->overfull, true);
             overflow_drain(box);
-            if (box->overflow.count == 0) atomic_store(&box->overfull, false);
-            else all = false;
+            if (box->overflow.count == 0)
+                atomic_store(&box->overfull, false);
+            else
+                all = false;
         }
         if (ring_pending(&box->ring)) ring_publish(&box->ring);
         if (to != from && ring_busy(&box->ring)) {

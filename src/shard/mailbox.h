@@ -50,6 +50,7 @@ bool mesh_may_sleep(struct mesh *mesh, uint32_t actor);
 /* The actor is awake: no bells are needed. */
 void mesh_awake(struct mesh *mesh, uint32_t actor);
 
+/* How many actors there are. */
 uint32_t mesh_actors(const struct mesh *mesh);
 
 #endif

@@ -34,8 +34,7 @@ static struct pending *pending_last(struct peer *peer) {
 }
 
 /* Remembers the publish whose last ENQUEUE to this owner was just posted. */
-static void pending_put(
-    struct client *client, struct peer *peer, const struct publish *publish) {
+static void pending_put(struct client *client, struct peer *peer, const struct publish *publish) {
     uint64_t cost = message_cost(publish->message) + WINDOW_PUBLISH_BYTES;
     client->window_bytes += cost;
     client->window_publishes++;
@@ -70,8 +69,7 @@ static void pending_done(struct shard *shard, const struct pending *pending) {
     client->window_publishes -= pending->publishes;
     if (pending->seqno != 0) {
         counter_add(&shard->counters.confirmed, 1);
-        session_on_confirm(
-            client->session, pending->channel, pending->epoch, pending->seqno, true);
+        session_on_confirm(client->session, pending->channel, pending->epoch, pending->seqno, true);
     }
     client_wake(client);
 }
@@ -110,8 +108,8 @@ static void post_enqueue(struct shard *shard, queue_ref queue, struct message *m
 
 /* Posts to every queue and remembers one pending for each owner. The message gets all its
  * references before the first one travels. */
-static uint32_t post_all(struct client *client, const struct publish *publish,
-    const queue_ref *queues, uint32_t count) {
+static uint32_t post_all(
+    struct client *client, const struct publish *publish, const queue_ref *queues, uint32_t count) {
     struct shard *shard = client->shard;
     message_ref(publish->message, count);
     uint64_t owners = 0;
@@ -155,8 +153,8 @@ static bool publish_reply(struct client *client, const struct publish *publish) 
     message_ref(message, 1);
     struct mail *mail =
         mesh_post(client->shard->broker->mesh, client->shard->number, ref_shard(target));
-    *mail = (struct mail){
-        .kind = MAIL_REPLY, .channel = channel, .ref = target, .message = message};
+    *mail =
+        (struct mail){.kind = MAIL_REPLY, .channel = channel, .ref = target, .message = message};
     return true;
 }
 
@@ -196,8 +194,8 @@ static enum route_status route_slowly(
     return status;
 }
 
-static void publish_slowly(struct client *client, const struct publish *publish,
-    struct publish_result *ret_result) {
+static void publish_slowly(
+    struct client *client, const struct publish *publish, struct publish_result *ret_result) {
     struct routes routes;
     routes_init(&routes);
     enum route_status status = route_slowly(client, publish, &routes);
@@ -211,8 +209,7 @@ static void publish_slowly(struct client *client, const struct publish *publish,
     routes_deinit(&routes);
 }
 
-void client_publish(
-    void *host, const struct publish *publish, struct publish_result *ret_result) {
+void client_publish(void *host, const struct publish *publish, struct publish_result *ret_result) {
     struct client *client = host;
     struct shard *shard = client->shard;
     ret_result->code = REPLY_OK;
@@ -220,15 +217,14 @@ void client_publish(
     ret_result->confirms = 0;
     counter_add(&shard->counters.published, 1);
     if (publish_reply(client, publish)) return;
-    const struct route *route = route_find(&shard->routes, shard->broker->directory,
-        client->vhost, message_exchange(publish->message),
-        message_routing_key(publish->message));
+    const struct route *route = route_find(&shard->routes, shard->broker->directory, client->vhost,
+        message_exchange(publish->message), message_routing_key(publish->message));
     bool copies = publish->cc.size != 0 || publish->bcc.size != 0;
     if (route->by_headers || copies) {
         publish_slowly(client, publish, ret_result);
     } else if (route->status != ROUTE_OK) {
-        refuse(client->vhost, route->status, message_exchange(publish->message),
-            &ret_result->code, ret_result->text);
+        refuse(client->vhost, route->status, message_exchange(publish->message), &ret_result->code,
+            ret_result->text);
     } else if (route->count != 0) {
         ret_result->queues = route->count;
         ret_result->confirms = post_all(client, publish, route->queues, route->count);
@@ -244,8 +240,8 @@ enum reply_code client_look(void *host, struct bytes exchange, char text[256]) {
     bool by_headers = false;
     struct directory *directory = client->shard->broker->directory;
     directory_read(directory);
-    enum route_status status = vhost_route(
-        client->vhost, exchange, BYTES(""), bytes_of(NULL, 0), &routes, &by_headers);
+    enum route_status status =
+        vhost_route(client->vhost, exchange, BYTES(""), bytes_of(NULL, 0), &routes, &by_headers);
     directory_done(directory);
     routes_deinit(&routes);
     enum reply_code code = REPLY_OK;

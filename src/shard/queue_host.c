@@ -46,7 +46,8 @@ queue_ref queue_host_make(struct shard *shard, const struct request *request) {
     uint32_t index = shard->queue_free - 1;
     struct queue_slot *slot = &shard->queues[index];
     shard->queue_free = slot->next_free;
-    do slot->generation++;
+    do
+        slot->generation++;
     while ((slot->generation & 0xffffff) == 0);
     queue_ref ref = ref_make(shard->number, index, slot->generation);
     struct queue_settings settings = {.auto_delete = request->change.auto_delete};
@@ -147,8 +148,7 @@ static void release_effect(struct shard *shard, queue_ref queue, const struct ef
     case EFFECT_PURGED:
     case EFFECT_STATED:
     case EFFECT_DELETED:
-    case EFFECT_REJECT:
-        break;
+    case EFFECT_REJECT: break;
     case EFFECT_KIND_COUNT: unreachable_here();
     }
     struct mail *mail =
@@ -222,13 +222,11 @@ void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mai
         op_for_missing(shard, mail->ref, op);
         return;
     }
-    struct credit *credit =
-        op->kind == OP_CONSUME ? link_credit(shard, op->connection) : NULL;
+    struct credit *credit = op->kind == OP_CONSUME ? link_credit(shard, op->connection) : NULL;
     queue_apply(slot->queue, op, credit, &shard->effects);
     if (op->kind != OP_ENQUEUE) count_op(shard, op);
     release_effects(shard, mail->ref);
-    if (op->kind == OP_CANCEL || op->kind == OP_CONSUME)
-        link_drop_if_unused(shard, op->connection);
+    if (op->kind == OP_CANCEL || op->kind == OP_CONSUME) link_drop_if_unused(shard, op->connection);
     owe(shard, slot->queue);
 }
 
@@ -248,8 +246,8 @@ enum reply_code queue_host_remove(
         bool in_use = code != REPLY_OK && effect->consumers != 0;
         *ret_messages = in_use ? 0 : effect->messages;
     }
-    /* What the queue owes now (its consumers' notices) waits for MAIL_FORGET, so that whoever deletes
-     * it hears delete-ok first. */
+    /* What the queue owes now (its consumers' notices) waits for MAIL_FORGET, so that whoever
+     * deletes it hears delete-ok first. */
     shard->effects.count = 0;
     return code;
 }

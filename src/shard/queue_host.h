@@ -1,7 +1,7 @@
 /* queue_host: who orders the ops of a shard's queues and carries their effects out.
  *
- * Today all queues are hosted in memory: an op is applied when its mail is read, and its effects are
- * released at once. */
+ * Today all queues are hosted in memory: an op is applied when its mail is read, and its effects
+ * are released at once. */
 #ifndef SHARD_QUEUE_HOST_H
 #define SHARD_QUEUE_HOST_H
 

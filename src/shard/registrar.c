@@ -106,8 +106,7 @@ static void owner_put(struct owner *owner, struct bytes name, queue_ref queue) {
     owner->queues = owned;
 }
 
-static void owner_forget(
-    struct registrar *registrar, connection_ref connection, queue_ref queue) {
+static void owner_forget(struct registrar *registrar, connection_ref connection, queue_ref queue) {
     struct owner *owner = connection ? owner_find(registrar, connection) : NULL;
     if (!owner) return;
     for (struct owned **at = &owner->queues; *at; at = &(*at)->next) {
@@ -133,8 +132,10 @@ static void answer(struct registrar *registrar, struct request *request) {
     struct owner *owner = NULL;
     if (counts_for_owner(registrar, request))
         owner = owner_find(registrar, request->change.connection);
-    if (request->shard == registrar->broker->registrar) mem_free(request);
-    else *post(registrar, request->shard) = (struct mail){.kind = MAIL_CHANGED, .request = request};
+    if (request->shard == registrar->broker->registrar)
+        mem_free(request);
+    else
+        *post(registrar, request->shard) = (struct mail){.kind = MAIL_CHANGED, .request = request};
     if (!owner) return;
     check(owner->under_way != 0);
     owner->under_way--;
@@ -158,8 +159,10 @@ static struct transition *transition_begin(struct registrar *registrar, struct b
 
 static void wait_in_line(struct transition *transition, struct request *request) {
     request->next = NULL;
-    if (transition->last) transition->last->next = request;
-    else transition->first = request;
+    if (transition->last)
+        transition->last->next = request;
+    else
+        transition->first = request;
     transition->last = request;
 }
 
@@ -194,8 +197,7 @@ static void answer_and_end(struct registrar *registrar, struct request *request)
 /* Exclusive queues live with their connection, others where their name's hash says. */
 static uint32_t choose_shard(const struct registrar *registrar, const struct request *request) {
     const struct change *change = &request->change;
-    if (change->exclusive || change->server_named)
-        return request->shard;
+    if (change->exclusive || change->server_named) return request->shard;
     uint64_t hash = XXH3_64bits(change->name.data, change->name.size);
     return (uint32_t)(hash % registrar->broker->shard_count);
 }
@@ -253,8 +255,8 @@ static void forget_queue(struct registrar *registrar, struct request *request, q
 static void delete_queue(struct registrar *registrar, struct request *request) {
     const struct change *change = &request->change;
     request->result = (struct change_result){0};
-    const struct queue_entry *entry = vhost_use_queue(
-        request->vhost, change->name, change->connection, &request->result);
+    const struct queue_entry *entry =
+        vhost_use_queue(request->vhost, change->name, change->connection, &request->result);
     if (!entry) {
         /* Deleting what is missing succeeds. */
         if (request->result.code == REPLY_NOT_FOUND) request->result = (struct change_result){0};
@@ -263,10 +265,10 @@ static void delete_queue(struct registrar *registrar, struct request *request) {
     }
     transition_begin(registrar, change->name);
     request->result.queue = entry->queue;
-    uint8_t flags = (uint8_t)((change->if_unused ? OP_IF_UNUSED : 0) |
-                              (change->if_empty ? OP_IF_EMPTY : 0));
-    *post(registrar, ref_shard(entry->queue)) = (struct mail){
-        .kind = MAIL_REMOVE, .flags = flags, .ref = entry->queue, .request = request};
+    uint8_t flags =
+        (uint8_t)((change->if_unused ? OP_IF_UNUSED : 0) | (change->if_empty ? OP_IF_EMPTY : 0));
+    *post(registrar, ref_shard(entry->queue)) =
+        (struct mail){.kind = MAIL_REMOVE, .flags = flags, .ref = entry->queue, .request = request};
 }
 
 static void refuse_removal(struct request *request) {
@@ -354,8 +356,7 @@ static void on_change(struct registrar *registrar, struct request *request) {
     const struct change *change = &request->change;
     bool of_queue = names_queue_for_life(change) || change->kind == CHANGE_QUEUE_BIND ||
                     change->kind == CHANGE_QUEUE_UNBIND;
-    struct transition *transition =
-        of_queue ? transition_find(registrar, change->name) : NULL;
+    struct transition *transition = of_queue ? transition_find(registrar, change->name) : NULL;
     if (transition) {
         wait_in_line(transition, request);
         return;

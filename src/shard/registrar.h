@@ -1,7 +1,7 @@
 /* registrar: the single writer of the topology.
  *
- * Requests come by mail from the shards and are answered by mail. A queue becomes visible only after
- * its shard has made it, and its shard frees it only after it has left the topology:
+ * Requests come by mail from the shards and are answered by mail. A queue becomes visible only
+ * after its shard has made it, and its shard frees it only after it has left the topology:
  *
  *     declare:  CHANGE -> MAKE -> MADE -> (put) -> CHANGED
  *     delete:   CHANGE -> REMOVE -> REMOVED -> (removed) -> FORGET, CHANGED
@@ -16,7 +16,10 @@
 
 struct registrar;
 
+/* The registrar of a broker, which is borrowed for its life. */
 struct registrar *registrar_new(struct broker *broker);
+
+/* Releases it; no name may be in transition. */
 void registrar_free(struct registrar *registrar);
 
 /* Answers the mail that is there. True when more is left. */

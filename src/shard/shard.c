@@ -56,8 +56,7 @@ uint32_t broker_assign_shard(struct broker *broker) {
             best = i;
         }
     }
-    atomic_fetch_add_explicit(
-        &broker->shards[best]->client_count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&broker->shards[best]->client_count, 1, memory_order_relaxed);
     return best;
 }
 
@@ -129,10 +128,8 @@ static void on_logged_in(struct shard *shard, const struct mail *mail) {
 
 static void on_fence(struct shard *shard, uint32_t from, const struct mail *fence) {
     struct mail *mail = mesh_post(shard->broker->mesh, shard->number, from);
-    *mail = (struct mail){.kind = MAIL_FENCED,
-        .channel = fence->channel,
-        .number = fence->number,
-        .ref = fence->ref};
+    *mail = (struct mail){
+        .kind = MAIL_FENCED, .channel = fence->channel, .number = fence->number, .ref = fence->ref};
 }
 
 /* The admin side waits for its visits to come back; the server's own do not return. */
@@ -172,8 +169,8 @@ static void on_mail(struct shard *shard, uint32_t from, const struct mail *mail)
     unreachable_here();
 }
 
-/* Reads the mail of one sender, bounded; gives how much there was. A slot stays as it is until it is
- * released, also while its answer is posted to the same ring (mail to oneself). */
+/* Reads the mail of one sender, bounded; gives how much there was. A slot stays as it is until it
+ * is released, also while its answer is posted to the same ring (mail to oneself). */
 static uint32_t read_mail(struct shard *shard, uint32_t from) {
     struct mesh *mesh = shard->broker->mesh;
     uint32_t count = 0;
@@ -210,7 +207,8 @@ static void tell_memory(struct shard *shard) {
     shard->memory_told = used;
     int64_t total = atomic_fetch_add(&broker->memory_used, moved) + moved;
     /* The alarm clears a little below where it was raised, so that it does not flutter. */
-    if (total > (int64_t)broker->memory_limit) atomic_store(&broker->memory_alarm, true);
+    if (total > (int64_t)broker->memory_limit)
+        atomic_store(&broker->memory_alarm, true);
     else if (total < (int64_t)(broker->memory_limit / 20 * 19))
         atomic_store(&broker->memory_alarm, false);
 }
@@ -220,8 +218,7 @@ static void spread_alarm(struct shard *shard) {
     if (alarm == shard->alarm_seen) return;
     shard->alarm_seen = alarm;
     for (uint32_t i = 0; i < shard->client_capacity; i++) {
-        if (shard->clients[i] && shard->clients[i]->socket)
-            client_on_alarm(shard->clients[i]);
+        if (shard->clients[i] && shard->clients[i]->socket) client_on_alarm(shard->clients[i]);
     }
 }
 

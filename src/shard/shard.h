@@ -61,8 +61,8 @@ struct broker_settings {
 };
 
 /* A broker with its mesh and directory; `bell` wakes an actor. `settings` is copied. */
-struct broker *broker_new(uint32_t shards, const struct broker_settings *settings,
-    mesh_bell bell, void *context);
+struct broker *broker_new(
+    uint32_t shards, const struct broker_settings *settings, mesh_bell bell, void *context);
 
 /* Releases the broker, whose shards and registrar must be gone. */
 void broker_free(struct broker *broker);
@@ -89,9 +89,9 @@ struct pending {
 
 /* What this shard has under way to another one, and what it has done for it. */
 struct peer {
-    uint64_t sent;      /* ENQUEUEs posted to it */
-    uint64_t applied;   /* its ENQUEUEs applied here */
-    uint64_t announced; /* of those, told by watermark */
+    uint64_t sent;           /* ENQUEUEs posted to it */
+    uint64_t applied;        /* its ENQUEUEs applied here */
+    uint64_t announced;      /* of those, told by watermark */
     struct pending *pending; /* a ring, oldest first */
     uint32_t pending_first;
     uint32_t pending_count;
@@ -119,7 +119,7 @@ struct shard {
     uint32_t *client_next;
     uint32_t *client_generation;
     _Atomic uint32_t client_count; /* open ones and those assigned but not adopted yet */
-    struct list dirty; /* connections with something to flush or to write */
+    struct list dirty;             /* connections with something to flush or to write */
     struct deadlines deadlines;
     int64_t memory_told; /* this shard's part of broker->memory_used */
     bool alarm_seen;
@@ -148,7 +148,8 @@ bool shard_idle(const struct shard *shard);
  * simulation). Turns must follow until the mail is settled. */
 void shard_drop_connections(struct shard *shard);
 
-/* Drops all queues; their messages go home by mail. Nothing may use the shard's queues afterwards. */
+/* Drops all queues; their messages go home by mail. Nothing may use the shard's queues afterwards.
+ */
 void shard_drop_queues(struct shard *shard);
 
 /* Posts an op to its queue's shard. */

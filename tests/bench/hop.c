@@ -1,7 +1,7 @@
 /* hop: what a piece of mail costs on its way: to oneself, and to another thread.
  *
- * Prints nanoseconds per piece, least of several runs: posting an ENQUEUE op field by field, showing
- * it in batches, reading it on the other side. */
+ * Prints nanoseconds per piece, least of several runs: posting an ENQUEUE op field by field,
+ * showing it in batches, reading it on the other side. */
 #include <pthread.h>
 #include <stdio.h>
 #include <time.h>

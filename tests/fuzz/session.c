@@ -96,9 +96,10 @@ static void feed(struct world *world, uint32_t at, struct bytes bytes) {
 }
 
 static void log_in(struct world *world, uint32_t at) {
-    static const uint8_t hello[] = "AMQP\0\0\x09\x01"
-                                   "\1\0\0\0\0\0\x24\0\x0a\0\x0b\0\0\0\0\5PLAIN\0\0\0\x0c\0guest\0guest\5"
-                                   "en_US\xce";
+    static const uint8_t hello[] =
+        "AMQP\0\0\x09\x01"
+        "\1\0\0\0\0\0\x24\0\x0a\0\x0b\0\0\0\0\5PLAIN\0\0\0\x0c\0guest\0guest\5"
+        "en_US\xce";
     static const uint8_t open[] = "\1\0\0\0\0\0\x0c\0\x0a\0\x1f\7\xff\0\2\0\0\0\0\xce"
                                   "\1\0\0\0\0\0\x08\0\x0a\0\x28\1/\0\0\xce"
                                   "\1\0\1\0\0\0\5\0\x14\0\x0a\0\xce"
