@@ -273,8 +273,25 @@ def test_broker_stop_is_announced_and_survived(start_broker):
     again.close()
 
 
+def test_broker_stops_cleanly_with_messages_everywhere(start_broker):
+    """Ready and unacked, in queues of every shard; whatever is left is not in the way of the end."""
+    broker = start_broker()
+    connections = [pika.BlockingConnection(broker.parameters()) for _ in range(3)]
+    for number in range(24):
+        channel = connections[number % 3].channel()
+        channel.confirm_delivery()
+        queue = f"full{number}"
+        channel.queue_declare(queue)
+        for size in 0, 10, 1000, 300000:
+            channel.basic_publish("", queue, b"x" * size)
+        if number % 2:
+            channel.basic_get(queue)
+            channel.basic_consume(queue, print)
+    connections[0].close()
+    broker.process.stop()
+
+
 def test_blocked_handlers_can_be_set(connect):
-    """Whether they are called is test_pika_blocked.py's business."""
     connection = connect(blocked_connection_timeout=5)
     told = []
     connection.add_on_connection_blocked_callback(lambda *args: told.append(args))
