@@ -4,11 +4,10 @@
  *   tx.select -> publishes and acks are kept -> tx.commit: all handed over -> confirms -> commit-ok
  *                                    \-------> tx.rollback: publishes dropped, acks undone
  *
- * Where a publish goes is decided at commit. What was acked stays unacked below until then, but a
+ * Where a publish goes is decided when it comes, as in RabbitMQ. What was acked stays unacked below until then, but a
  * second ack of the same tag is refused, as in RabbitMQ. */
 #include "session/channel_tx.h"
 
-#include "amqp/properties.h"
 #include "base/memory.h"
 #include "session/channel_basic.h"
 #include "session/confirms.h"
@@ -21,8 +20,7 @@ static const uint64_t TX_BYTES_MAX = 1024u * 1024 * 1024;
 
 struct kept_publish {
     struct message *message;
-    uint8_t *bcc; /* owned: it is not in the message any more */
-    uint32_t bcc_size;
+    struct held_route *held; /* owned */
     bool mandatory;
 };
 
@@ -47,9 +45,11 @@ struct tx {
 
 /* ---- keeping ---- */
 
-bool channel_tx_keep_publish(struct channel *channel, const struct parcel *parcel) {
+bool channel_tx_keep_publish(
+    struct channel *channel, const struct parcel *parcel, struct held_route *held) {
     struct tx *tx = channel->tx;
-    uint64_t cost = message_cost(parcel->message) + parcel->bcc.size + sizeof *tx->publishes;
+    uint64_t cost = message_cost(parcel->message) + held->count * sizeof held->queues[0] +
+                    sizeof *held + sizeof *tx->publishes;
     if (cost > TX_BYTES_MAX - tx->bytes) return false;
     tx->bytes += cost;
     if (tx->publish_count == tx->publish_capacity) {
@@ -57,11 +57,8 @@ bool channel_tx_keep_publish(struct channel *channel, const struct parcel *parce
         tx->publishes = mem_resize(tx->publishes, tx->publish_capacity * sizeof *tx->publishes);
     }
     struct kept_publish *kept = &tx->publishes[tx->publish_count++];
-    *kept = (struct kept_publish){.message = parcel->message, .mandatory = parcel->mandatory};
-    if (parcel->bcc.size == 0) return true;
-    kept->bcc = mem_raw(parcel->bcc.size);
-    kept->bcc_size = parcel->bcc.size;
-    bytes_copy(kept->bcc, parcel->bcc.data, parcel->bcc.size);
+    *kept = (struct kept_publish){
+        .message = parcel->message, .held = held, .mandatory = parcel->mandatory};
     return true;
 }
 
@@ -89,7 +86,7 @@ uint32_t channel_tx_settled_count(const struct channel *channel, bool of_consume
 static void drop_publishes(struct tx *tx, struct message_pool *pool) {
     for (uint32_t i = 0; i < tx->publish_count; i++) {
         message_unref(pool, tx->publishes[i].message);
-        mem_free(tx->publishes[i].bcc);
+        mem_free(tx->publishes[i].held);
     }
     mem_free(tx->publishes);
     tx->publishes = NULL;
@@ -121,30 +118,14 @@ void channel_tx_deinit(struct channel *channel) {
 
 /* ---- commit ---- */
 
-/* Hands one publish over; what routing needs lies in the message itself. An exchange that has gone
- * since routes to nothing. */
 static void publish_kept(struct channel *channel, const struct kept_publish *kept) {
     struct tx *tx = channel->tx;
     struct parcel parcel = {
-        .message = kept->message,
-        .bcc = bytes_of(kept->bcc, kept->bcc_size),
-        .mandatory = kept->mandatory,
-    };
-    struct properties properties;
-    bool decoded = properties_decode(message_properties(kept->message), &properties);
-    check(decoded); /* it was when it came */
-    if (properties.flags & PROPERTY_HAS_headers) {
-        parcel.headers = properties.headers;
-        parcel.cc = message_rules_copies(properties.headers, "CC");
-    }
+        .message = kept->message, .held = kept->held, .mandatory = kept->mandatory};
     struct publish_result result;
     publish_hand_over(channel, &parcel, tx->commit_seqno, &result);
-    if (result.code == REPLY_OK) {
-        tx->missing_count += result.confirms;
-    } else if (kept->mandatory) {
-        struct outgoing outgoing = channel_outgoing(channel);
-        outgoing_put_no_route(&outgoing, kept->message);
-    }
+    check(result.code == REPLY_OK); /* a refusal came when it was kept */
+    tx->missing_count += result.confirms;
 }
 
 static void settle_kept(struct channel *channel) {

@@ -5,9 +5,10 @@
 #include "session/publish.h"
 #include "session/unacked.h"
 
-/* Keeps a publish until commit; takes the message's reference. False, and nothing was taken, when
- * the transaction would become too large. */
-bool channel_tx_keep_publish(struct channel *channel, const struct parcel *parcel) MUST_USE;
+/* Keeps a publish until commit; takes the message's reference and the route. False, and nothing was
+ * taken, when the transaction would become too large. */
+bool channel_tx_keep_publish(
+    struct channel *channel, const struct parcel *parcel, struct held_route *held) MUST_USE;
 
 /* Keeps a settlement until commit. */
 void channel_tx_keep_settled(

@@ -11,6 +11,7 @@
 
 #include "amqp/table.h"
 #include "base/memory.h"
+#include "base/str.h"
 #include "session/channel_basic.h"
 #include "session/channel_tx.h"
 #include "session/confirms.h"
@@ -106,6 +107,7 @@ void publish_hand_over(struct channel *channel, const struct parcel *parcel, uin
         .headers = parcel->headers,
         .cc = parcel->cc,
         .bcc = parcel->bcc,
+        .held = parcel->held,
         .seqno = seqno,
         .epoch = channel->epoch,
         .channel = channel->number,
@@ -115,6 +117,27 @@ void publish_hand_over(struct channel *channel, const struct parcel *parcel, uin
     if (!goes_nowhere(parcel->message, ret_result)) return;
     struct outgoing outgoing = channel_outgoing(channel);
     outgoing_put_no_route(&outgoing, parcel->message);
+}
+
+/* Routes the message and keeps it for tx.commit. False with the reason when it is refused. */
+static bool keep(
+    struct channel *channel, const struct parcel *parcel, struct publish_result *ret_result) {
+    struct session *session = channel->session;
+    struct publish publish = {
+        .message = parcel->message,
+        .headers = parcel->headers,
+        .cc = parcel->cc,
+        .bcc = parcel->bcc,
+        .channel = channel->number,
+    };
+    struct held_route *held = NULL;
+    session->calls->hold(session->host, &publish, ret_result, &held);
+    if (ret_result->code != REPLY_OK) return false;
+    if (channel_tx_keep_publish(channel, parcel, held)) return true;
+    mem_free(held);
+    ret_result->code = REPLY_PRECONDITION_FAILED;
+    str_format(ret_result->text, sizeof ret_result->text, "transaction is too large");
+    return false;
 }
 
 /* Hands the message over, or keeps it for tx.commit. Afterwards the content may be gone. */
@@ -127,13 +150,7 @@ static void send(struct channel *channel, const struct parcel *parcel) {
     }
     struct publish_result result;
     if (channel->mode == MODE_TX) {
-        result.code = session->calls->look(session->host, exchange, result.text);
-        if (result.code == REPLY_OK) {
-            if (channel_tx_keep_publish(channel, parcel)) return;
-            message_unref(session->pool, parcel->message);
-            channel_fault(channel, REPLY_PRECONDITION_FAILED, "transaction is too large");
-            return;
-        }
+        if (keep(channel, parcel, &result)) return;
     } else {
         bool confirm = channel->mode == MODE_CONFIRM;
         uint64_t seqno = confirm ? confirms_next_seqno(channel->confirms) : 0;
@@ -325,14 +342,14 @@ void publish_on_header(struct channel *channel, struct bytes payload) {
 
 /* ---- body ---- */
 
-/* Gives the message room for `size` bytes of body, or more when more is to come: twice as much as
- * there was, but never above the declared size. */
+/* Gives the message room for `size` bytes of body, which is less than twice as much: the declared
+ * size halved as often as it can be. So the last step goes from half to the whole. */
 static void grow(const struct channel *channel, struct content *content, uint32_t size) {
     struct message *old = content->message;
-    uint32_t room = old ? old->body_size : 0;
-    if (size <= room) return;
-    uint64_t wanted = max_u64((uint64_t)room * 2, size);
-    room = (uint32_t)min_u64(wanted, content->body_size);
+    if (old && size <= old->body_size) return;
+    uint32_t room = content->body_size;
+    while (room > 1 && room - room / 2 >= size)
+        room -= room / 2;
     struct message *message = make_message(channel, content, room);
     if (old) bytes_copy(message_body_data(message), message_body_data(old), content->arrived_size);
     message_unref(channel->session->pool, old);

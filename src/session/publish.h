@@ -10,6 +10,7 @@ struct parcel {
     struct bytes headers; /* as in struct publish; borrowed */
     struct bytes cc;
     struct bytes bcc;
+    const struct held_route *held; /* of a transaction: it has been routed */
     bool mandatory;
 };
 

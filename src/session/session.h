@@ -32,12 +32,20 @@ struct session_settings {
 
 /* ---- what a session asks of its host ---- */
 
+/* Where a publish of a transaction goes when it is committed: routed when it came. One block of the
+ * host's making, released with mem_free by the session. */
+struct held_route {
+    uint32_t count;
+    queue_ref queues[];
+};
+
 /* One publish. The message stays the session's; the host takes references as it needs. */
 struct publish {
     struct message *message;
     struct bytes headers; /* the headers table, for routing; empty when there is none */
     struct bytes cc;      /* contents of the CC and BCC arrays (valid field arrays), or empty */
     struct bytes bcc;
+    const struct held_route *held; /* goes there and is not routed anew; or NULL */
     uint64_t seqno; /* names the publish in session_on_confirm; 0 when nobody waits */
     uint32_t epoch; /* the channel's; comes back with session_on_confirm */
     uint16_t channel;
@@ -113,6 +121,9 @@ struct session_calls {
     void (*grant)(void *host, queue_ref queue, uint16_t channel, uint32_t tag_id,
         consumer_handle consumer, uint32_t count);
     void (*publish)(void *host, const struct publish *publish, struct publish_result *ret_result);
+    /* Routes as publish would, but posts nothing: with code REPLY_OK gives the route to hold. */
+    void (*hold)(void *host, const struct publish *publish, struct publish_result *ret_result,
+        struct held_route **ret_held);
     /* Tells whether an exchange may be published to now, as publish would, without doing it. */
     enum reply_code (*look)(void *host, struct bytes exchange, char text[256]);
     /* The session is over for the protocol (closed or closing): what it owned must go. Answered by

@@ -340,6 +340,7 @@ const struct session_calls CLIENT_CALLS = {
     .fence = ask_fence,
     .grant = tell_grant,
     .publish = client_publish,
+    .hold = client_hold,
     .look = client_look,
     .leave = tell_leave,
     .finish = tell_finish,

@@ -106,6 +106,10 @@ void client_on_probe(struct shard *shard, const struct mail *mail);
 /* calls->publish: routes, posts to the owners, remembers what waits for their watermarks. */
 void client_publish(void *host, const struct publish *publish, struct publish_result *ret_result);
 
+/* calls->hold: routes, and gives the route to publish by later. */
+void client_hold(void *host, const struct publish *publish, struct publish_result *ret_result,
+    struct held_route **ret_held);
+
 /* calls->look: whether an exchange may be published to. */
 enum reply_code client_look(void *host, struct bytes exchange, char text[256]);
 

@@ -15,6 +15,12 @@ enum {
     WINDOW_PUBLISH_BYTES = 64 /* what a publish weighs beside its message */
 };
 
+/* Some queues, in somebody else's memory. */
+struct queue_refs {
+    const queue_ref *refs;
+    uint32_t count;
+};
+
 /* ---- the ring of pendings ---- */
 
 static void pendings_grow(struct peer *peer) {
@@ -142,6 +148,13 @@ static void refuse(const struct vhost *vhost, enum route_status status, struct b
 /* ---- direct reply-to: the routing key is an address, there is no queue; a mandatory answer is
  * returned even when it arrives, as RabbitMQ 3.10 does ---- */
 
+static bool is_reply(const struct message *message) {
+    connection_ref target = 0;
+    uint16_t channel = 0;
+    return message->exchange_size == 0 &&
+           reply_to_parse(message_routing_key(message), &target, &channel);
+}
+
 static bool publish_reply(struct client *client, const struct publish *publish) {
     struct message *message = publish->message;
     connection_ref target = 0;
@@ -194,43 +207,64 @@ static enum route_status route_slowly(
     return status;
 }
 
-static void publish_slowly(
-    struct client *client, const struct publish *publish, struct publish_result *ret_result) {
-    struct routes routes;
-    routes_init(&routes);
-    enum route_status status = route_slowly(client, publish, &routes);
-    if (status != ROUTE_OK) {
-        refuse(client->vhost, status, message_exchange(publish->message), &ret_result->code,
-            ret_result->text);
-    } else if (routes.count != 0) {
-        ret_result->queues = routes.count;
-        ret_result->confirms = post_all(client, publish, routes.queues, routes.count);
+/* Where a publish goes: the cache's queues, or those of `routes`, which is the caller's memory. */
+static void find_route(struct client *client, const struct publish *publish, struct routes *routes,
+    struct queue_refs *ret_queues, struct publish_result *ret_result) {
+    struct shard *shard = client->shard;
+    struct bytes exchange = message_exchange(publish->message);
+    const struct route *route = route_find(&shard->routes, shard->broker->directory, client->vhost,
+        exchange, message_routing_key(publish->message));
+    enum route_status status = route->status;
+    *ret_queues = (struct queue_refs){route->queues, route->count};
+    if (route->by_headers || publish->cc.size != 0 || publish->bcc.size != 0) {
+        status = route_slowly(client, publish, routes);
+        *ret_queues = (struct queue_refs){routes->queues, routes->count};
     }
-    routes_deinit(&routes);
+    if (status == ROUTE_OK) return;
+    ret_queues->count = 0;
+    refuse(client->vhost, status, exchange, &ret_result->code, ret_result->text);
+}
+
+static void count_publish(struct shard *shard, uint32_t queues) {
+    counter_add(&shard->counters.published, 1);
+    counter_add(&shard->counters.routed, queues);
+    if (queues == 0) counter_add(&shard->counters.unroutable_dropped, 1);
 }
 
 void client_publish(void *host, const struct publish *publish, struct publish_result *ret_result) {
     struct client *client = host;
-    struct shard *shard = client->shard;
+    struct routes routes;
+    struct queue_refs queues = {NULL, 0};
+    routes_init(&routes);
     ret_result->code = REPLY_OK;
-    ret_result->queues = 0;
     ret_result->confirms = 0;
-    counter_add(&shard->counters.published, 1);
-    if (publish_reply(client, publish)) return;
-    const struct route *route = route_find(&shard->routes, shard->broker->directory, client->vhost,
-        message_exchange(publish->message), message_routing_key(publish->message));
-    bool copies = publish->cc.size != 0 || publish->bcc.size != 0;
-    if (route->by_headers || copies) {
-        publish_slowly(client, publish, ret_result);
-    } else if (route->status != ROUTE_OK) {
-        refuse(client->vhost, route->status, message_exchange(publish->message), &ret_result->code,
-            ret_result->text);
-    } else if (route->count != 0) {
-        ret_result->queues = route->count;
-        ret_result->confirms = post_all(client, publish, route->queues, route->count);
+    if (publish->held) queues = (struct queue_refs){publish->held->queues, publish->held->count};
+    bool reply = publish_reply(client, publish);
+    if (!reply && !publish->held) find_route(client, publish, &routes, &queues, ret_result);
+    ret_result->queues = queues.count;
+    if (queues.count != 0)
+        ret_result->confirms = post_all(client, publish, queues.refs, queues.count);
+    count_publish(client->shard, queues.count);
+    routes_deinit(&routes);
+}
+
+void client_hold(void *host, const struct publish *publish, struct publish_result *ret_result,
+    struct held_route **ret_held) {
+    struct client *client = host;
+    struct routes routes;
+    struct queue_refs queues = {NULL, 0};
+    routes_init(&routes);
+    ret_result->code = REPLY_OK;
+    if (!is_reply(publish->message)) find_route(client, publish, &routes, &queues, ret_result);
+    ret_result->queues = queues.count;
+    ret_result->confirms = 0;
+    if (ret_result->code == REPLY_OK) {
+        struct held_route *held = mem_raw(sizeof *held + queues.count * sizeof *held->queues);
+        held->count = queues.count;
+        bytes_copy(held->queues, queues.refs, queues.count * sizeof *held->queues);
+        *ret_held = held;
     }
-    counter_add(&shard->counters.routed, ret_result->queues);
-    if (ret_result->queues == 0) counter_add(&shard->counters.unroutable_dropped, 1);
+    routes_deinit(&routes);
 }
 
 enum reply_code client_look(void *host, struct bytes exchange, char text[256]) {

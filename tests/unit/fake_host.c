@@ -185,6 +185,21 @@ static void on_publish(
     *ret_result = host->publish_result;
 }
 
+static enum reply_code on_look(void *context, struct bytes exchange, char text[256]);
+
+/* Noted as the look at the exchange that it contains, and the copies it routes. */
+static void on_hold(void *context, const struct publish *publish,
+    struct publish_result *ret_result, struct held_route **ret_held) {
+    char cc[256];
+    char bcc[256];
+    *ret_result = (struct publish_result){.queues = 1};
+    ret_result->code = on_look(context, message_exchange(publish->message), ret_result->text);
+    print_copies(cc, sizeof cc, "cc", publish->cc);
+    print_copies(bcc, sizeof bcc, "bcc", publish->bcc);
+    if (cc[0] || bcc[0]) note(context, "hold%s%s", cc, bcc);
+    if (ret_result->code == REPLY_OK) *ret_held = NEW(struct held_route);
+}
+
 static enum reply_code on_look(void *context, struct bytes exchange, char text[256]) {
     struct fake_host *host = context;
     note(host, "look '%.*s'", SHOWN(exchange));
@@ -243,6 +258,7 @@ static const struct session_calls calls = {
     .settle = on_settle,
     .grant = on_grant,
     .publish = on_publish,
+    .hold = on_hold,
     .look = on_look,
     .fence = on_fence,
     .leave = on_leave,

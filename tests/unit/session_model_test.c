@@ -250,7 +250,7 @@ static void on_publish(
     void *host, const struct publish *publish, struct publish_result *ret_result) {
     struct world *world = host;
     *ret_result = (struct publish_result){.queues = below(world, 3)};
-    if (prng_below(&world->prng, 1000) < 3) {
+    if (!publish->held && prng_below(&world->prng, 1000) < 3) {
         ret_result->code = REPLY_NOT_FOUND;
         return;
     }
@@ -271,6 +271,14 @@ static void on_publish_noted(
         .channel = publish->channel,
         .left = ret_result->confirms,
     };
+}
+
+static void on_hold(void *host, const struct publish *publish, struct publish_result *ret_result,
+    struct held_route **ret_held) {
+    (void)publish;
+    *ret_result = (struct publish_result){.queues = 1};
+    if (chance(host, 1)) ret_result->code = REPLY_NOT_FOUND;
+    else *ret_held = NEW(struct held_route);
 }
 
 static enum reply_code on_look(void *host, struct bytes exchange, char text[256]) {
@@ -309,6 +317,7 @@ static const struct session_calls calls = {
     .fence = on_fence,
     .grant = on_grant,
     .publish = on_publish_noted,
+    .hold = on_hold,
     .look = on_look,
     .leave = on_leave,
     .finish = on_finish,
