@@ -303,9 +303,17 @@ def run_readme_example(tally, server, port, example):
         tally.fails(f"SIGTERM: {status}")
 
 
+def suite_bench(tally):
+    """Every load once and short: nothing lost, repeated or reordered; how fast is not looked at."""
+    if tally.run([ROOT / "scripts/bench", "--quick"]) == 0:
+        tally.passes()
+    else:
+        tally.fails("scripts/bench --quick")
+
+
 FAST = [suite_tidy, suite_unit]
 DEFAULT = FAST + [suite_threads, suite_fuzz, suite_sim, suite_readme, suite_conformance_1,
-                  suite_conformance_4, suite_clients_1, suite_clients_4, suite_clients_tsan]
+                  suite_conformance_4, suite_clients_1, suite_clients_4, suite_clients_tsan, suite_bench]
 NIGHTLY = [s for s in DEFAULT if s not in (suite_sim, suite_fuzz)] + [
     suite_fuzz, suite_fuzz_long, suite_sim_long]
 
