@@ -28,6 +28,8 @@ void worker_init(struct worker *worker, const struct options *options, int notif
     worker->consumers = mem_new_array(options->consumers + 1, sizeof *worker->consumers);
     worker->producer_events = mem_new_array(options->producers + 1, sizeof(uint32_t));
     worker->consumer_events = mem_new_array(options->consumers + 1, sizeof(uint32_t));
+    worker->producer_due_ns = mem_new_array(options->producers + 1, sizeof(uint64_t));
+    worker->consumer_due_ns = mem_new_array(options->consumers + 1, sizeof(uint64_t));
     worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     check(worker->epoll_fd >= 0);
@@ -43,6 +45,8 @@ void worker_deinit(struct worker *worker) {
     mem_free(worker->consumers);
     mem_free(worker->producer_events);
     mem_free(worker->consumer_events);
+    mem_free(worker->producer_due_ns);
+    mem_free(worker->consumer_due_ns);
 }
 
 void worker_add_producer(struct worker *worker, struct producer *producer) {
@@ -88,6 +92,7 @@ static bool turn_producer(struct worker *worker, uint32_t i, bool readable, uint
         !producer_publish(producer, now_ns, ending)) {
         return give_up(worker, producer->client.error);
     }
+    worker->producer_due_ns[i] = ending ? UINT64_MAX : producer_due_ns(producer);
     uint32_t events = EPOLLIN | (producer_wants_to_write(producer, ending) ? EPOLLOUT : 0u);
     want(worker, producer->client.fd, mark_of(KIND_PRODUCER, i), &worker->producer_events[i],
         events);
@@ -105,7 +110,9 @@ static bool turn_consumer(struct worker *worker, uint32_t i, bool readable, uint
         good = consumer_take(consumer, ending);
     }
     if (!good) return give_up(worker, consumer->client.error);
-    bool waiting = consumer_due_ns(consumer, ending) > now_ns;
+    uint64_t due_ns = consumer_due_ns(consumer, ending);
+    bool waiting = due_ns > now_ns;
+    worker->consumer_due_ns[i] = waiting ? due_ns : UINT64_MAX;
     uint32_t events =
         (waiting ? 0u : EPOLLIN) | (client_has_output(&consumer->client) ? EPOLLOUT : 0u);
     want(worker, consumer->client.fd, mark_of(KIND_CONSUMER, i), &worker->consumer_events[i],
@@ -134,30 +141,25 @@ static bool on_event(struct worker *worker, const struct epoll_event *event, uin
 
 /* Runs everybody whose time has come, where there is a pace. */
 static bool on_time(struct worker *worker, uint64_t now_ns) {
-    bool ending = is_ending(worker);
     for (uint32_t i = 0; worker->options->rate != 0 && i < worker->producer_count; i++) {
-        bool due = producer_due_ns(worker->producers[i]) <= now_ns;
-        if (due && !ending && !turn_producer(worker, i, false, now_ns)) return false;
+        bool due = worker->producer_due_ns[i] <= now_ns;
+        if (due && !turn_producer(worker, i, false, now_ns)) return false;
     }
     for (uint32_t i = 0; worker->options->consumer_rate != 0 && i < worker->consumer_count; i++) {
-        bool due = consumer_due_ns(worker->consumers[i], ending) <= now_ns;
-        if (due && worker->consumer_events[i] == 0 && !turn_consumer(worker, i, false, now_ns)) {
-            return false;
-        }
+        bool due = worker->consumer_due_ns[i] <= now_ns;
+        if (due && !turn_consumer(worker, i, false, now_ns)) return false;
     }
     return true;
 }
 
 /* The earliest moment at which on_time has something to do. */
-static uint64_t next_due_ns(struct worker *worker) {
-    bool ending = is_ending(worker);
+static uint64_t next_due_ns(const struct worker *worker) {
     uint64_t due_ns = UINT64_MAX;
-    for (uint32_t i = 0; worker->options->rate != 0 && !ending && i < worker->producer_count; i++) {
-        due_ns = min_u64(due_ns, producer_due_ns(worker->producers[i]));
+    for (uint32_t i = 0; worker->options->rate != 0 && i < worker->producer_count; i++) {
+        due_ns = min_u64(due_ns, worker->producer_due_ns[i]);
     }
     for (uint32_t i = 0; worker->options->consumer_rate != 0 && i < worker->consumer_count; i++) {
-        if (worker->consumer_events[i] & EPOLLIN) continue;
-        due_ns = min_u64(due_ns, consumer_due_ns(worker->consumers[i], ending));
+        due_ns = min_u64(due_ns, worker->consumer_due_ns[i]);
     }
     return due_ns;
 }

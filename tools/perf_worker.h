@@ -22,6 +22,9 @@ struct worker {
     uint32_t consumer_count;
     uint32_t *producer_events; /* what epoll was asked for */
     uint32_t *consumer_events;
+    uint64_t
+        *producer_due_ns; /* when a pace lets each go on, UINT64_MAX when something else does */
+    uint64_t *consumer_due_ns;
     int epoll_fd;
     int wake_fd;
     int notify_fd; /* borrowed: told when one of the flags below changes */
