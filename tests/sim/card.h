@@ -1,0 +1,116 @@
+/* card: the score card: every message that the model clients published and every copy of it that
+ * they saw. It is the specification of what a queue does, as clients can know it.
+ *
+ * A copy is one message in one queue:
+ *
+ *     unseen -> held (delivered, unacked) -> settled
+ *                 |         ^     \-> unsure: acked, but the channel ended before that was certain
+ *                 v         |                   |
+ *              released ----+-------------------+    (requeued, or its channel ended)
+ */
+#ifndef SIM_CARD_H
+#define SIM_CARD_H
+
+#include "base/base.h"
+
+struct world;
+struct lane;
+
+enum { LETTERS_MAX = 4096, QUEUES_MAX = 96, STABLE_MAX = 4, LANE_UIDS_MAX = 512 };
+
+enum letter_fate {
+    LETTER_SENT, /* the broker may have it */
+    LETTER_SURE, /* the broker has taken it */
+    LETTER_KEPT, /* in a transaction that is not committed */
+    LETTER_DEAD  /* rolled back, returned or refused: must not arrive anywhere */
+};
+
+/* A published message. Its number is in its message_id and decides its body. */
+struct letter {
+    uint64_t sent_at; /* the card's clock */
+    uint32_t size;
+    uint32_t lane; /* uid of the channel that published it */
+    char exchange[24];
+    char key[64];
+    uint8_t fate;
+    uint8_t targets; /* stable queues that it is routed to, a bit each */
+    bool mandatory;
+    bool unroutable; /* for certain */
+    bool returned;
+};
+
+enum copy_state { COPY_UNSEEN, COPY_HELD, COPY_RELEASED, COPY_UNSURE, COPY_SETTLED };
+
+struct copy {
+    uint32_t holder; /* lane uid */
+    uint8_t state;
+    bool confused; /* where it is cannot be known */
+};
+
+struct card_queue {
+    char name[64];
+    bool stable;
+    bool exclusive;
+    bool auto_delete;
+    bool consumed;       /* had a consumer */
+    bool leaky;          /* a no-ack consumer ended roughly, or a purge is in doubt */
+    bool shaken;         /* somebody who had deliveries under way has left or handed back */
+    uint64_t purged_at;  /* messages that were sent before this clock may be gone */
+    struct copy *copies; /* [LETTERS_MAX], made on use */
+};
+
+struct card {
+    struct world *world;
+    uint64_t clock;
+    struct letter *letters;
+    uint32_t letter_count;
+    struct card_queue queues[QUEUES_MAX];
+    uint32_t queue_count;
+    uint32_t lane_count;
+    struct lane *lanes[LANE_UIDS_MAX]; /* by uid; NULL once the channel has ended */
+};
+
+struct card *card_new(struct world *world);
+void card_free(struct card *card);
+
+/* The queue of that name; made when it is new. NULL when there are too many. */
+struct card_queue *card_queue(struct card *card, const char *name);
+
+/* A message about to be published, or NULL when there have been enough. */
+struct letter *card_letter(struct card *card);
+uint32_t card_number(const struct card *card, const struct letter *letter);
+struct letter *card_find(struct card *card, struct bytes message_id);
+struct copy *card_copy(struct card *card, struct card_queue *queue, const struct letter *letter);
+
+/* Fills or compares the body of a message. */
+void card_body(const struct card *card, const struct letter *letter, uint8_t *body);
+void card_check_body(struct card *card, const struct letter *letter, struct bytes body);
+
+/* The stable queues that (exchange, key) leads to. */
+uint8_t card_route(const struct card *card, const char *exchange, const char *key);
+
+/* What a delivery says. */
+struct sighting {
+    struct lane *lane;
+    struct card_queue *queue;
+    struct letter *letter;
+    bool redelivered;
+    bool no_ack;
+    bool given_back; /* it arrives on a channel that has already given everything back */
+};
+
+/* Checks a delivery against the card and notes it. */
+void card_deliver(struct card *card, const struct sighting *sighting);
+
+/* What its holder did with a copy: RELEASED, UNSURE or SETTLED. Nothing when it is not the holder
+ * any more. */
+void card_leave(struct card *card, struct card_queue *queue, const struct letter *letter,
+    const struct lane *holder, enum copy_state state);
+
+/* Messages that must be ready in a stable queue, and how many more may be. */
+void card_ready(struct card *card, uint32_t queue, uint32_t *ret_least, uint32_t *ret_most);
+
+/* After the last drain: nothing that had to be delivered is missing. */
+void card_check_lost(struct card *card);
+
+#endif

@@ -1,0 +1,240 @@
+/* reckoning: the end of a seed. */
+#include "sim/reckoning.h"
+
+#include "sim/guest.h"
+#include "sim/world.h"
+
+#include "base/str.h"
+#include "shard/client.h"
+#include "shard/queue_host.h"
+
+/* ---- liveness ---- */
+
+static void check_quiet(struct world *world) {
+    for (uint32_t i = 0; i < world->guest_count; i++) {
+        const struct guest *guest = world->guests[i];
+        if (guest_quiet(guest)) continue;
+        for (uint32_t k = 0; k < guest->lane_count; k++) {
+            const struct lane *lane = guest->lanes[k];
+            if (lane->doomed)
+                world_fail(world, twice, "client %u.%u still holds what others were given", i,
+                    lane->number);
+            if (lane->expect_count != 0)
+                world_fail(world, liveness, "client %u.%u waits for %s", i, lane->number,
+                    method_name(lane->expects[0].reply));
+        }
+        world_fail(world, liveness, "client %u waits for %s", i,
+            guest->state == GUEST_OPEN ? "confirms" : "the end of a handshake");
+    }
+}
+
+/* The heartbeats of the broker: half an interval apart at most. */
+static void check_heartbeats(struct world *world) {
+    enum { ROUNDS = 12, ROUND_MS = 250 };
+    for (int round = 0; round < ROUNDS; round++) {
+        world->now_ms += ROUND_MS;
+        for (uint32_t i = 0; i < world->guest_count; i++)
+            guest_tick(world->guests[i]);
+        world_settle(world);
+    }
+    for (uint32_t i = 0; i < world->guest_count; i++) {
+        const struct guest *guest = world->guests[i];
+        uint64_t most = guest->heartbeat_s * 500u + ROUND_MS;
+        if (guest->state != GUEST_OPEN || guest->garbled || guest->heartbeat_s == 0) continue;
+        if (most >= ROUNDS * ROUND_MS || world->now_ms - guest->heard_ms <= most) continue;
+        world_fail(world, heartbeat, "client %u has heard nothing for %llu ms of %u s", i,
+            (unsigned long long)(world->now_ms - guest->heard_ms), guest->heartbeat_s);
+    }
+}
+
+/* ---- counts ---- */
+
+/* Ready messages next to a consumer that could take one. */
+static void check_idle(struct world *world, const struct lane *lane, const uint32_t *ready) {
+    for (uint32_t i = 0; i < lane->consumer_count; i++) {
+        const struct model_consumer *consumer = &lane->consumers[i];
+        bool idle = consumer->active && !consumer->over && !consumer->cancelling &&
+                    consumer->queue->stable && lane->shared == 0;
+        if (!idle || ready[consumer->queue - world->card->queues] == 0) continue;
+        if (consumer->prefetch != 0 && consumer->unacked >= consumer->prefetch) continue;
+        world_fail(world, liveness, "client %u.%u's consumer c%u of %s is idle, %u are ready",
+            lane->guest->number, lane->number, i, consumer->queue->name,
+            ready[consumer->queue - world->card->queues]);
+    }
+}
+
+static uint32_t count_consumers(
+    const struct world *world, const struct card_queue *queue, bool *ret_certain) {
+    uint32_t count = 0;
+    *ret_certain = true;
+    for (uint32_t i = 0; i < world->guest_count; i++) {
+        const struct guest *guest = world->guests[i];
+        for (uint32_t k = 0; k < guest->lane_count; k++) {
+            const struct lane *lane = guest->lanes[k];
+            if (lane->state == LANE_SHUT) continue;
+            for (uint32_t c = 0; c < lane->consumer_count; c++) {
+                const struct model_consumer *consumer = &lane->consumers[c];
+                if (consumer->queue != queue || consumer->over) continue;
+                if (consumer->cancelling || guest->garbled) *ret_certain = false;
+                count++;
+            }
+        }
+    }
+    return count;
+}
+
+/* Asks the broker through the founder and compares with the card. */
+static void check_counts(struct world *world) {
+    struct guest *founder = world->guests[0];
+    struct lane *lane = founder->lanes[0];
+    uint32_t ready[STABLE_MAX] = {0};
+    for (uint32_t i = 0; i < world->swarm.stable; i++) {
+        struct card_queue *queue = &world->card->queues[i];
+        lane_ask(lane,
+            &(struct method){.kind = METHOD_queue_declare,
+                .queue_declare = {.queue = bytes_text(queue->name), .passive = true}},
+            METHOD_queue_declare_ok)
+            ->queue = queue;
+        world_settle(world);
+        uint32_t least = 0;
+        uint32_t most = 0;
+        card_ready(world->card, i, &least, &most);
+        ready[i] = lane->counted_messages;
+        if (ready[i] < least || ready[i] > most)
+            world_fail(world, counts, "%s has %u ready messages, there must be %u to %u",
+                queue->name, ready[i], least, most);
+        bool certain = false;
+        uint32_t consumers = count_consumers(world, queue, &certain);
+        if (certain && lane->counted_consumers != consumers)
+            world_fail(world, counts, "%s has %u consumers, there are %u", queue->name,
+                lane->counted_consumers, consumers);
+    }
+    for (uint32_t i = 0; i < world->guest_count; i++) {
+        for (uint32_t k = 0; k < world->guests[i]->lane_count; k++) {
+            const struct lane *each = world->guests[i]->lanes[k];
+            if (each->state == LANE_OPEN && !world->guests[i]->garbled)
+                check_idle(world, each, ready);
+        }
+    }
+}
+
+/* ---- the last messages ---- */
+
+static void drain(struct world *world, struct card_queue *queue) {
+    struct lane *lane = world->guests[0]->lanes[0];
+    uint64_t before = 0;
+    do {
+        before = world->verdict->deliveries;
+        for (int i = 0; i < 20; i++) {
+            struct expect *expect = lane_ask(lane,
+                &(struct method){.kind = METHOD_basic_get,
+                    .basic_get = {.queue = bytes_text(queue->name), .no_ack = true}},
+                METHOD_basic_get_ok);
+            expect->queue = queue;
+            expect->flag = true;
+        }
+        world_settle(world);
+        if (lane->expect_count != 0) world_fail(world, liveness, "a drain is not answered");
+    } while (world->verdict->deliveries != before);
+}
+
+static bool exists(const struct world *world, const char *name) {
+    return vhost_find_queue(world->broker->vhost, bytes_text(name)) != NULL;
+}
+
+static void drain_all(struct world *world) {
+    struct card *card = world->card;
+    for (uint32_t i = 0; i < card->queue_count; i++) {
+        struct card_queue *queue = &card->queues[i];
+        bool there = exists(world, queue->name);
+        if (queue->exclusive && there)
+            world_fail(
+                world, memory, "the exclusive queue %s has outlived its connection", queue->name);
+        if (queue->stable && !there) world_fail(world, lost, "the queue %s is gone", queue->name);
+        if (there) drain(world, queue);
+    }
+    card_check_lost(card);
+}
+
+/* Deletes what is there; every queue is empty by now, and delete-ok says so. */
+static void delete_all(struct world *world) {
+    struct lane *lane = world->guests[0]->lanes[0];
+    for (uint32_t i = 0; i < world->card->queue_count; i++) {
+        const struct card_queue *queue = &world->card->queues[i];
+        if (!exists(world, queue->name)) continue;
+        (void)lane_ask(lane,
+            &(struct method){.kind = METHOD_queue_delete,
+                .queue_delete = {.queue = bytes_text(queue->name),
+                    .if_unused = true,
+                    .if_empty = true}},
+            METHOD_queue_delete_ok);
+        world_settle(world);
+        if (!guest_quiet(world->guests[0])) world_fail(world, liveness, "a delete is not answered");
+    }
+}
+
+/* ---- what must be left: nothing ---- */
+
+static void check_shard(struct world *world, const struct shard *shard) {
+    if (!shard_idle(shard))
+        world_fail(world, memory, "shard %u still has connections", shard->number);
+    if (shard->queue_count != 0)
+        world_fail(
+            world, memory, "shard %u still has %u queues", shard->number, shard->queue_count);
+    if (shard->links != NULL)
+        world_fail(world, memory, "shard %u still has byte credit of connections", shard->number);
+    if (message_pool_count(shard->pool) != 0)
+        world_fail(world, memory, "shard %u still has %llu messages", shard->number,
+            (unsigned long long)message_pool_count(shard->pool));
+    if (shard->chunks.used_count != 0)
+        world_fail(world, memory, "shard %u still has %u chunks of output", shard->number,
+            shard->chunks.used_count);
+    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+        if (shard->peers[i].pending_count != 0)
+            world_fail(world, memory, "shard %u still waits for %u publishes", shard->number,
+                shard->peers[i].pending_count);
+    }
+}
+
+static void check_nothing_left(struct world *world) {
+    for (uint32_t i = 0; i < world->swarm.shards; i++)
+        check_shard(world, world->broker->shards[i]);
+    if (!registrar_idle(world->registrar))
+        world_fail(world, memory, "the registrar still has names in transition");
+    for (uint32_t i = 0; i < mesh_actors(world->broker->mesh); i++) {
+        if (!mesh_quiet(world->broker->mesh, i))
+            world_fail(world, memory, "there is still mail of actor %u", i);
+    }
+}
+
+void reckoning(struct world *world) {
+    world->settling = true;
+    world->broker->memory_limit = INT64_MAX;
+    atomic_store(&world->broker->memory_alarm, false);
+    world_trace(world, "---- the faults stop");
+    world_settle(world);
+    check_quiet(world);
+    if (world->swarm.heartbeats) check_heartbeats(world);
+    check_counts(world);
+    world_trace(world, "---- everybody leaves");
+    for (uint32_t i = 1; i < world->guest_count; i++) {
+        struct guest *guest = world->guests[i];
+        if (guest->state == GUEST_OPEN && !guest->garbled && prng_chance(&world->load, 50))
+            guest_close(guest);
+        else if (guest->state != GUEST_AWAY)
+            guest_drop(guest);
+    }
+    world_settle(world);
+    for (uint32_t i = 1; i < world->guest_count; i++) {
+        if (world->guests[i]->state != GUEST_AWAY)
+            world_fail(world, liveness, "client %u cannot close", i);
+    }
+    world_trace(world, "---- the drain");
+    drain_all(world);
+    delete_all(world);
+    guest_close(world->guests[0]);
+    world_settle(world);
+    if (world->guests[0]->state != GUEST_AWAY)
+        world_fail(world, liveness, "the founder cannot close");
+    check_nothing_left(world);
+}

@@ -1,0 +1,11 @@
+/* reckoning: the end of a seed: the faults stop, everything settles, and the books must balance. */
+#ifndef SIM_RECKONING_H
+#define SIM_RECKONING_H
+
+struct world;
+
+/* Settles, compares the counts, drains every queue, looks for what was lost, takes everything down
+ * and looks for what was not released. The broker is empty afterwards. */
+void reckoning(struct world *world);
+
+#endif

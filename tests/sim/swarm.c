@@ -1,0 +1,37 @@
+/* swarm: what one seed does and what it leaves out. */
+#include "sim/swarm.h"
+
+#include <stdio.h>
+
+#include "base/prng.h"
+
+void swarm_init(struct swarm *swarm, uint64_t seed) {
+    struct prng prng;
+    prng_init(&prng, seed ^ 0x5eed5eed5eed5eedu);
+    *swarm = (struct swarm){
+        .shards = 1 + (uint32_t)prng_below(&prng, 4),
+        .guests = 1 + (uint32_t)prng_below(&prng, 6),
+        .lanes = 1 + (uint32_t)prng_below(&prng, 3),
+        .stable = 1 + (uint32_t)prng_below(&prng, 4),
+        .acts = 200 + (uint32_t)prng_below(&prng, 300u << prng_below(&prng, 6)),
+        .body_bytes = 1 + (uint32_t)prng_below(&prng, 300),
+        .act_weight = 10 + (uint32_t)prng_below(&prng, 50),
+        .wire_weight = 10 + (uint32_t)prng_below(&prng, 50),
+        .turn_weight = 10 + (uint32_t)prng_below(&prng, 50),
+        .starved = (uint32_t)prng_below(&prng, 8),
+        .socket_room = 64u << prng_below(&prng, 12),
+    };
+#define FEATURE(name, percent) swarm->name = prng_chance(&prng, percent);
+    SWARM_FEATURES
+#undef FEATURE
+}
+
+void swarm_print(const struct swarm *swarm) {
+    printf("%u shards, %u clients with %u channels, %u queues, %u acts:", swarm->shards,
+        swarm->guests, swarm->lanes, swarm->stable, swarm->acts);
+#define FEATURE(name, percent)                                                                     \
+    if (swarm->name) printf(" %s", #name);
+    SWARM_FEATURES
+#undef FEATURE
+    printf("\n");
+}

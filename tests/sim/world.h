@@ -1,0 +1,65 @@
+/* world: one seed's universe: a broker of several shards, its registrar, a network, a clock and the
+ * model clients, all in one thread and in an order that the seed decides. */
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include "sim/swarm.h"
+#include "sim/verdict.h"
+#include "sim/wire.h"
+
+#include "base/prng.h"
+#include "shard/registrar.h"
+#include "shard/shard.h"
+
+struct card;
+struct guest;
+
+enum { GUESTS_MAX = 8, WIRES_MAX = 256, SETTLE_STEPS_MAX = 200000 };
+
+struct world {
+    struct verdict *verdict; /* borrowed */
+    struct swarm swarm;
+    /* One generator per concern, so that one more choice here does not shift the others. */
+    struct prng schedule;
+    struct prng network;
+    struct prng load;
+    struct prng secrets;
+    uint64_t now_ms;
+    uint64_t step;
+    bool verbose;
+    bool settling; /* faults are off */
+    struct broker *broker;
+    struct registrar *registrar;
+    struct shard_io io[4];
+    struct wire *wires[WIRES_MAX];
+    uint32_t wire_count;
+    struct guest *guests[GUESTS_MAX]; /* the first is the founder */
+    uint32_t guest_count;
+    struct card *card;
+};
+
+/* Runs one seed from the big bang to the last released byte. Returns only when nothing was found;
+ * the rest is in `verdict`. */
+void world_run(uint64_t seed, struct verdict *verdict, bool verbose);
+
+/* A new connection to the broker, which one of the shards will adopt. Owned by the world. */
+struct wire *world_connect(struct world *world);
+
+/* From the wires: bytes and the end for the model client that uses it. */
+void world_on_down(struct wire *wire, struct bytes bytes);
+void world_on_end(struct wire *wire);
+
+/* Lets everything that is under way arrive and be done; fails the liveness checker when it does
+ * not end. */
+void world_settle(struct world *world);
+
+/* Folds bytes into the hash of all that happened. */
+void world_hash(struct world *world, struct bytes bytes);
+
+/* A line of the trace, printed when the run is verbose. */
+void world_trace(struct world *world, const char *format, ...) PRINTF_LIKE(2, 3);
+
+#define world_fail(world, checker, ...)                                                            \
+    verdict_fail((world)->verdict, CHECKER_##checker, __VA_ARGS__)
+
+#endif
