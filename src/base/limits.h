@@ -27,7 +27,9 @@ enum {
     REPLY_BYTES_MAX = 4 * 1024 * 1024, /* answers that a client does not read; then no reading */
     EXCHANGE_HOPS_MAX = 4096, /* exchanges visited by one publish; cycles end by visiting once */
     NAME_BYTES_MAX = 255,     /* exchange, queue, routing key, consumer tag */
-    REASON_BYTES_MAX = 255,   /* reply-text is a short string */
+    LINGER_MS_MAX = 5000,     /* for a client to read our last words and close */
+    LINGER_BYTES_MAX = 64 * 1024 * 1024, /* thrown away meanwhile; costs time, no memory */
+    REASON_BYTES_MAX = 255,              /* reply-text is a short string */
 };
 
 static_assert((ROUTE_CACHE_ENTRIES_MAX & (ROUTE_CACHE_ENTRIES_MAX - 1)) == 0, "hashes are masked");

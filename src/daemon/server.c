@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -16,13 +15,13 @@
 
 #include "base/memory.h"
 #include "base/str.h"
+#include "daemon/config.h"
 #include "net/listener.h"
 #include "net/socket.h"
 #include "shard/client.h"
 #include "shard/registrar.h"
 
 enum {
-    LISTENERS_MAX = 16,
     STOP_GRACE_MS = 5000, /* for clients to answer connection.close */
     STOP_LOOK_MS = 20     /* how often the end is looked for while stopping */
 };
@@ -38,6 +37,7 @@ struct worker {
 };
 
 struct server {
+    const struct log *log;
     struct broker *broker;
     struct registrar *registrar;
     struct loop *loop; /* the registrar's */
@@ -49,6 +49,7 @@ struct server {
     uv_timer_t stop_timer;
     uint64_t stop_deadline_ms;
     bool stopping;
+    struct log_budget accept_log; /* shard 0's thread */
     void (*on_reload)(void *context);
     void *reload_context;
 };
@@ -72,6 +73,10 @@ static void io_want(void *socket, bool read, bool write) {
 
 static void io_close(void *socket) {
     socket_close(socket);
+}
+
+static void io_finish(void *socket) {
+    socket_finish(socket);
 }
 
 static void io_random(void *context, uint8_t *data, size_t size) {
@@ -131,8 +136,14 @@ static void on_accepted(void *owner, int fd, const char *peer, bool loopback) {
 }
 
 static void on_accept_failed(void *owner, int error) {
-    (void)owner;
-    fprintf(stderr, "listener.paused reason=\"%s\"\n", strerror(error));
+    struct server *server = owner;
+    struct log_line line;
+    uint32_t withheld = 0;
+    if (!log_budget_take(&server->accept_log, loop_now(server->workers[0].loop), &withheld)) return;
+    log_begin(&line, "listener.paused");
+    log_put_text(&line, "reason", strerror(error));
+    if (withheld != 0) log_put_number(&line, "withheld", withheld);
+    log_end(&line, server->log, LEVEL_WARNING);
 }
 
 static const struct listener_events LISTENER_EVENTS = {on_accepted, on_accept_failed};
@@ -207,6 +218,7 @@ static void worker_start(struct server *server, uint32_t number) {
     worker->io = (struct shard_io){.write = io_write,
         .want = io_want,
         .close = io_close,
+        .finish = io_finish,
         .random = io_random,
         .adopt = io_adopt,
         .context = worker};
@@ -229,6 +241,7 @@ static void watch_signals(struct server *server) {
 struct server *server_start(const struct server_options *options) {
     check(options->listener_count <= LISTENERS_MAX);
     struct server *server = NEW(struct server);
+    server->log = options->log;
     struct broker_settings settings = {
         .session = options->session, .memory_limit = options->memory_limit};
     io_random(NULL, (uint8_t *)&settings.hash_seed, sizeof settings.hash_seed);
@@ -296,6 +309,13 @@ static void on_stop_timer(uv_timer_t *timer) {
     loop_end(server->loop);
 }
 
+static void say_stopping(const struct server *server, int number) {
+    struct log_line line;
+    log_begin(&line, "server.stopping");
+    log_put_text(&line, "signal", number == SIGTERM ? "TERM" : "INT");
+    log_end(&line, server->log, LEVEL_INFO);
+}
+
 static void on_signal(uv_signal_t *handle, int number) {
     struct server *server = handle->data;
     if (number == SIGHUP) {
@@ -304,6 +324,7 @@ static void on_signal(uv_signal_t *handle, int number) {
     }
     if (server->stopping) _exit(0);
     server->stopping = true;
+    say_stopping(server, number);
     server->stop_deadline_ms = loop_now(server->loop) + STOP_GRACE_MS;
     visit_shards(server, visit_stop);
     uv_timer_init(loop_uv(server->loop), &server->stop_timer);
@@ -336,8 +357,10 @@ void server_free(struct server *server) {
     for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_drop_connections(broker->shards[i]);
     settle_mail(server);
-    for (uint32_t i = 0; i < broker->shard_count; i++)
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        socket_close_finishing(server->workers[i].loop);
         loop_free(server->workers[i].loop);
+    }
     for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_drop_queues(broker->shards[i]);
     settle_mail(server);

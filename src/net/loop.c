@@ -18,6 +18,7 @@ struct loop {
     bool more; /* the last turn left work */
     bool ending;
     uint8_t *read_buffer;
+    struct list finishing;
 };
 
 static void on_idle(uv_idle_t *handle) {
@@ -68,6 +69,7 @@ struct loop *loop_new(const struct loop_actor *callbacks, void *actor) {
     loop->actor = actor;
     loop->more = true;
     loop->read_buffer = mem_raw(READ_BUFFER_BYTES);
+    list_init(&loop->finishing);
     check(uv_loop_init(&loop->uv) == 0);
     check(uv_prepare_init(&loop->uv, &loop->prepare) == 0);
     check(uv_check_init(&loop->uv, &loop->check) == 0);
@@ -88,6 +90,7 @@ static void close_handle(uv_handle_t *handle, void *context) {
 
 void loop_free(struct loop *loop) {
     if (!loop) return;
+    check(list_empty(&loop->finishing));
     uv_walk(&loop->uv, close_handle, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     check(uv_loop_close(&loop->uv) == 0);
@@ -117,4 +120,8 @@ struct uv_loop_s *loop_uv(struct loop *loop) {
 
 uint8_t *loop_read_buffer(struct loop *loop) {
     return loop->read_buffer;
+}
+
+struct list *loop_finishing(struct loop *loop) {
+    return &loop->finishing;
 }

@@ -7,6 +7,7 @@
 #define NET_LOOP_H
 
 #include "base/base.h"
+#include "base/list.h"
 
 struct loop;
 struct uv_loop_s;
@@ -37,6 +38,9 @@ uint64_t loop_now(const struct loop *loop);
 
 /* The libuv loop itself, for the handles of this folder. */
 struct uv_loop_s *loop_uv(struct loop *loop);
+
+/* The sockets that are being finished (net/socket.c). */
+struct list *loop_finishing(struct loop *loop);
 
 /* The loop's buffer for reading: READ_BUFFER_BYTES, used within one callback. */
 uint8_t *loop_read_buffer(struct loop *loop);

@@ -15,8 +15,17 @@ struct socket {
     struct loop *loop;
     const struct socket_events *events;
     void *owner;
+    struct list_node in_finishing; /* of the loop */
+    struct farewell *farewell;         /* while it is being finished */
     int fd;
     bool closed;
+};
+
+/* The bounds of a socket that is being finished. */
+struct farewell {
+    uv_timer_t timer;
+    struct socket *socket;
+    uint64_t bytes_left;
 };
 
 /* A peer that vanished without a word is noticed by the kernel, also with heartbeats off. */
@@ -108,8 +117,54 @@ static void on_freed(uv_handle_t *handle) {
 void socket_close(struct socket *socket) {
     check(!socket->closed);
     socket->closed = true;
+    list_remove_if_linked(&socket->in_finishing);
+    if (socket->farewell) uv_close((uv_handle_t *)&socket->farewell->timer, on_freed);
     /* libuv lets go of the descriptor within uv_close; after close() its number may be another
      * thread's. */
     uv_close((uv_handle_t *)&socket->poll, on_freed);
     close(socket->fd);
+}
+
+/* ---- finishing ---- */
+
+static void on_linger_over(uv_timer_t *timer) {
+    struct farewell *farewell = timer->data;
+    socket_close(farewell->socket);
+}
+
+static void on_leftover(uv_poll_t *handle, int status, int events) {
+    struct socket *socket = handle->data;
+    (void)events;
+    ssize_t size =
+        status < 0 ? -1 : read(socket->fd, loop_read_buffer(socket->loop), READ_BUFFER_BYTES);
+    if (size < 0 && status >= 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (size <= 0 || (uint64_t)size >= socket->farewell->bytes_left) {
+        socket_close(socket);
+        return;
+    }
+    socket->farewell->bytes_left -= (uint64_t)size;
+}
+
+void socket_finish(struct socket *socket) {
+    check(!socket->closed);
+    check(!socket->farewell);
+    if (shutdown(socket->fd, SHUT_WR) != 0) {
+        socket_close(socket);
+        return;
+    }
+    struct farewell *farewell = NEW(struct farewell);
+    farewell->socket = socket;
+    farewell->bytes_left = LINGER_BYTES_MAX;
+    check(uv_timer_init(loop_uv(socket->loop), &farewell->timer) == 0);
+    farewell->timer.data = farewell;
+    socket->farewell = farewell;
+    list_put_last(loop_finishing(socket->loop), &socket->in_finishing);
+    uv_timer_start(&farewell->timer, on_linger_over, LINGER_MS_MAX, 0);
+    check(uv_poll_start(&socket->poll, UV_READABLE, on_leftover) == 0);
+}
+
+void socket_close_finishing(struct loop *loop) {
+    list_for_safe (struct socket, socket, loop_finishing(loop), in_finishing) {
+        socket_close(socket);
+    }
 }

@@ -32,4 +32,13 @@ int64_t socket_write(struct socket *socket, const struct iovec *vectors, uint32_
 /* Closes and releases; nothing is told any more. Also allowed within on_read. */
 void socket_close(struct socket *socket);
 
+/* Ends our side and lets the other read to its end: what still arrives is read and thrown away
+ * until it closes too, for LINGER_MS_MAX and LINGER_BYTES_MAX at most. Closing at once would answer
+ * those bytes with a reset, which destroys what the other has not read yet. Nothing is told any
+ * more. */
+void socket_finish(struct socket *socket);
+
+/* Closes all sockets of a loop that are being finished; before loop_free. */
+void socket_close_finishing(struct loop *loop);
+
 #endif

@@ -231,7 +231,8 @@ void client_flush(struct client *client) {
     if (client->delivered_sum >= DELIVERY_CREDIT_BYTES / 4 && outbox->size <= OUTBOX_LOW_BYTES)
         return_credit(client);
     if (client->finishing && outbox->size == 0) {
-        client_drop(client);
+        shard->io->finish(client->socket);
+        over(client);
         return;
     }
     update_wants(client, was_writing);

@@ -29,8 +29,10 @@ struct shard_io {
     int64_t (*write)(void *socket, const struct iovec *vectors, uint32_t count);
     /* Asks for readable and writable events. */
     void (*want)(void *socket, bool read, bool write);
-    /* Closes; nothing is called for this socket any more. */
+    /* Closes at once; nothing is called for this socket any more. */
     void (*close)(void *socket);
+    /* Closes when the other side has read what was written; nothing is called any more. */
+    void (*finish)(void *socket);
     /* Fills with unguessable bytes (in simulation: seeded ones). */
     void (*random)(void *context, uint8_t *data, size_t size);
     /* Makes a socket of what MAIL_ADOPT brought and gives it to client_open. */
