@@ -4,8 +4,8 @@
  *   tx.select -> publishes and acks are kept -> tx.commit: all handed over -> confirms -> commit-ok
  *                                    \-------> tx.rollback: publishes dropped, acks undone
  *
- * Where a publish goes is decided when it comes, as in RabbitMQ. What was acked stays unacked below until then, but a
- * second ack of the same tag is refused, as in RabbitMQ. */
+ * Where a publish goes is decided when it comes, as in RabbitMQ. What was acked stays unacked below
+ * until commit, but a second ack of the same tag is refused. */
 #include "session/channel_tx.h"
 
 #include "base/memory.h"
