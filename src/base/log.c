@@ -100,8 +100,8 @@ void log_put(struct log_line *line, const char *key, struct bytes value) {
         else
             put[size++] = (char)shown.data[i];
     }
-    size += str_format(put + size, 8, "%s%s", shown.size != value.size ? "..." : "",
-        quoted ? "\"" : "");
+    size += str_format(
+        put + size, 8, "%s%s", shown.size != value.size ? "..." : "", quoted ? "\"" : "");
     if (size > sizeof line->text - line->size) return;
     memcpy(line->text + line->size, put, size);
     line->size += size;

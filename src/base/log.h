@@ -62,7 +62,6 @@ enum { LOG_LINES_PER_SECOND = 100 };
 
 /* True when one more line may be written at now_ms. *ret_withheld tells how many were not since
  * the last line that was; it is not 0 only with true. */
-bool log_budget_take(
-    struct log_budget *budget, uint64_t now_ms, uint32_t *ret_withheld) MUST_USE;
+bool log_budget_take(struct log_budget *budget, uint64_t now_ms, uint32_t *ret_withheld) MUST_USE;
 
 #endif

@@ -1,75 +1,188 @@
-/* main: options, start order, exit codes (0 fine, 1 runtime failure, 2 usage or configuration). */
+/* main: start order and exit codes (0 told to stop, 1 could not go on, 2 usage or configuration).
+ */
 #include <errno.h>
-#include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/limits.h"
 #include "base/str.h"
+#include "daemon/console.h"
+#include "daemon/datadir.h"
 #include "daemon/machine.h"
+#include "daemon/notify.h"
+#include "daemon/options.h"
 #include "daemon/server.h"
 #include "net/listener.h"
 
-enum { LISTEN_MAX = 16, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-struct options {
-    const char *listen[LISTEN_MAX];
-    uint32_t listen_count;
-    const char *data_dir;
-    uint32_t shards;
+/* What lives as long as the process. */
+struct daemon {
+    struct options options;
+    struct console console;
+    struct log log;
+    int data_lock;
+    int listeners[LISTENERS_MAX];
+    int management; /* -1: none */
+    int metrics;
 };
 
-static void parse(int argc, char **argv, struct options *options) {
-    static const struct option known[] = {{"listen", required_argument, NULL, 'l'},
-        {"data-dir", required_argument, NULL, 'd'}, {"shards", required_argument, NULL, 's'},
-        {"management", required_argument, NULL, 'm'}, {"metrics", required_argument, NULL, 'p'},
-        {NULL, 0, NULL, 0}};
-    int option = 0;
-    while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-        uint64_t number = 0;
-        if (option == 'l' && options->listen_count < LISTEN_MAX)
-            options->listen[options->listen_count++] = optarg;
-        if (option == 'd') options->data_dir = optarg;
-        if (option == 's' && str_to_u64(bytes_text(optarg), &number))
-            options->shards = (uint32_t)number;
-        if (option == '?') exit(EXIT_USAGE);
+static int complain(int status, const struct config_why *why) {
+    fprintf(stderr, "godwit: %s\n", why->text);
+    return status;
+}
+
+/* ---- addresses ---- */
+
+/* Binds an address; false with the reason. All addresses are those of IPv4 where there is no IPv6.
+ */
+static bool bind_to(const char *address, int *ret_fd, struct config_why *why) {
+    static const char all[] = "[::]:";
+    int error = listener_bind(address, ret_fd);
+    if (error == -EAFNOSUPPORT && strncmp(address, all, sizeof all - 1) == 0) {
+        char other[CONFIG_TEXT_BYTES_MAX];
+        str_format(other, sizeof other, "0.0.0.0:%s", address + sizeof all - 1);
+        error = listener_bind(other, ret_fd);
     }
+    if (error == 0) return true;
+    str_format(why->text, sizeof why->text, "cannot listen on %.300s: %s", address,
+        error == -EINVAL ? "it is no address of this machine and port" : strerror(-error));
+    return false;
+}
+
+static bool bind_http(
+    bool none, const struct config_text *ip, uint64_t port, int *ret_fd, struct config_why *why) {
+    struct config_text address;
+    *ret_fd = -1;
+    if (none) return true;
+    config_join(&address, ip->text, port);
+    return bind_to(address.text, ret_fd, why);
+}
+
+static bool bind_all(struct daemon *daemon, struct config_why *why) {
+    const struct config *config = &daemon->options.config;
+    for (uint32_t i = 0; i < config->listen.count; i++) {
+        if (!bind_to(config->listen.address[i].text, &daemon->listeners[i], why)) return false;
+    }
+    if (!bind_http(config->management_none, &config->management_ip, config->management_port,
+            &daemon->management, why))
+        return false;
+    return bind_http(
+        config->metrics_none, &config->metrics_ip, config->metrics_port, &daemon->metrics, why);
+}
+
+/* ---- what is said ---- */
+
+static void say_start(struct daemon *daemon, const struct server_options *options) {
+    struct log_line line;
+    log_begin(&line, "server.starting");
+    log_put_text(&line, "version", GODWIT_VERSION);
+    log_put_number(&line, "shards", options->shards);
+    log_put_number(&line, "memory_limit", options->memory_limit);
+    log_put_text(&line, "data_dir", daemon->options.config.data_dir.text);
+    log_put_number(&line, "descriptors", options->descriptors_max);
+    log_end(&line, &daemon->log, LEVEL_INFO);
+    log_begin(&line, "server.volatile");
+    log_put_text(&line, "note", "messages are kept in memory only and do not survive a restart");
+    log_end(&line, &daemon->log, LEVEL_WARNING);
+}
+
+static void say_http(
+    struct daemon *daemon, const char *what, const struct config_text *ip, uint64_t port) {
+    struct config_text address;
+    struct log_line line;
+    config_join(&address, ip->text, port);
+    log_begin(&line, "server.listening");
+    log_put_text(&line, "for", what);
+    log_put_text(&line, "address", address.text);
+    log_end(&line, &daemon->log, LEVEL_INFO);
+}
+
+/* The last line of the start is written whatever the log level: scripts wait for it. */
+static void say_ready(struct daemon *daemon) {
+    const struct config *config = &daemon->options.config;
+    struct log_line line;
+    for (uint32_t i = 0; i < config->listen.count; i++) {
+        log_begin(&line, "server.listening");
+        log_put_text(&line, "for", "amqp");
+        log_put_text(&line, "address", config->listen.address[i].text);
+        log_end(&line, &daemon->log, LEVEL_INFO);
+    }
+    if (daemon->management >= 0)
+        say_http(daemon, "management", &config->management_ip, config->management_port);
+    if (daemon->metrics >= 0)
+        say_http(daemon, "metrics", &config->metrics_ip, config->metrics_port);
+    log_begin(&line, "server.ready");
+    daemon->log.write(daemon->log.context, LEVEL_INFO, bytes_of(line.text, line.size));
+    notify_send("READY=1");
+}
+
+/* SIGHUP: the log level, from the file. */
+static void on_reload(void *context) {
+    struct daemon *daemon = context;
+    struct config_why why;
+    struct log_line line;
+    bool ok = options_reread(&daemon->options, &why);
+    log_begin(&line, "config.reloaded");
+    if (ok)
+        atomic_store(&daemon->log.level, (int)daemon->options.config.log_level);
+    else
+        log_put_text(&line, "error", why.text);
+    log_put_text(&line, "level", log_level_name((enum log_level)daemon->options.config.log_level));
+    log_end(&line, &daemon->log, ok ? LEVEL_INFO : LEVEL_ERROR);
+}
+
+/* ---- the start ---- */
+
+static uint64_t memory_limit(const struct config *config) {
+    if (config->memory_absolute != 0) return config->memory_absolute;
+    return machine_memory_bytes() / 100 * config->memory_relative;
+}
+
+static struct server_options server_options(struct daemon *daemon) {
+    const struct config *config = &daemon->options.config;
+    return (struct server_options){
+        .shards = config->shards ? (uint32_t)config->shards : machine_cores(),
+        .memory_limit = memory_limit(config),
+        .descriptors_max = machine_raise_descriptors(),
+        .listeners = daemon->listeners,
+        .listener_count = config->listen.count,
+        .management = daemon->management,
+        .metrics = daemon->metrics,
+        .data_dir = config->data_dir.text,
+        .log = &daemon->log,
+        .session = {.product = config->product_name.text,
+            .version = config->product_version.text,
+            .cluster_name = config->cluster_name.text,
+            .frame_max = (uint32_t)config->frame_max,
+            .channel_max = (uint16_t)config->channel_max,
+            .heartbeat_s = (uint16_t)config->heartbeat,
+            .message_bytes_max = config->max_message_size},
+    };
 }
 
 int main(int argc, char **argv) {
-    struct options options = {.data_dir = "./data"};
-    parse(argc, argv, &options);
-    if (options.listen_count == 0) options.listen[options.listen_count++] = "127.0.0.1:5672";
-    if (options.shards == 0) options.shards = machine_cores();
-    int fds[LISTEN_MAX];
-    for (uint32_t i = 0; i < options.listen_count; i++) {
-        int error = listener_bind(options.listen[i], &fds[i]);
-        if (error == 0) continue;
-        fprintf(stderr, "cannot listen on %s: %s\n", options.listen[i], strerror(-error));
-        return EXIT_FAILED;
+    struct daemon daemon;
+    struct config_why why;
+    switch (options_read(&daemon.options, argc, argv, &why)) {
+    case OPTIONS_RUN: break;
+    case OPTIONS_DONE: return fflush(stdout) == 0 ? 0 : EXIT_FAILED;
+    case OPTIONS_WRONG: return complain(EXIT_USAGE, &why);
     }
-    machine_raise_descriptors();
-    struct server_options server_options = {
-        .shards = options.shards,
-        .memory_limit = machine_memory_bytes() / 10 * 6,
-        .listeners = fds,
-        .listener_count = options.listen_count,
-        .session = {.product = "Godwit",
-            .version = GODWIT_VERSION,
-            .cluster_name = "godwit",
-            .frame_max = FRAME_MAX_DEFAULT,
-            .channel_max = CHANNELS_PER_CONNECTION_MAX,
-            .heartbeat_s = HEARTBEAT_S_DEFAULT,
-            .message_bytes_max = MESSAGE_BYTES_MAX_DEFAULT},
-    };
-    struct server *server = server_start(&server_options);
-    fprintf(stderr, "ready\n");
-    server_run(server, NULL, NULL);
+    const struct config *config = &daemon.options.config;
+    console_init(&daemon.console, STDERR_FILENO, &daemon.log, (enum log_level)config->log_level);
+    daemon.data_lock = datadir_lock(config->data_dir.text, &why);
+    if (daemon.data_lock < 0) return complain(EXIT_FAILED, &why);
+    if (!bind_all(&daemon, &why)) return complain(EXIT_FAILED, &why);
+    struct server_options options = server_options(&daemon);
+    if (options.shards > SHARDS_MAX) options.shards = SHARDS_MAX;
+    say_start(&daemon, &options);
+    struct server *server = server_start(&options);
+    say_ready(&daemon);
+    server_run(server, on_reload, &daemon);
+    notify_send("STOPPING=1");
     server_free(server);
+    close(daemon.data_lock);
     return 0;
 }

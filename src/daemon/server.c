@@ -199,8 +199,10 @@ static const struct loop_actor REGISTRAR_ACTOR = {
 
 static void bell(void *context, uint32_t actor) {
     struct server *server = context;
-    if (actor == server->broker->registrar) loop_bell(server->loop);
-    else loop_bell(server->workers[actor].loop);
+    if (actor == server->broker->registrar)
+        loop_bell(server->loop);
+    else
+        loop_bell(server->workers[actor].loop);
 }
 
 static void *worker_main(void *context) {

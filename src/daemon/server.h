@@ -2,16 +2,22 @@
 #ifndef DAEMON_SERVER_H
 #define DAEMON_SERVER_H
 
-#include "base/base.h"
+#include "base/log.h"
 #include "shard/shard.h"
 
 struct server;
 
+/* The log and the texts are borrowed for the server's life. */
 struct server_options {
     uint32_t shards;
-    uint64_t memory_limit; /* bytes */
-    const int *listeners;  /* bound descriptors; taken */
+    uint64_t memory_limit;    /* bytes */
+    uint64_t descriptors_max; /* that this process may have open */
+    const int *listeners;     /* bound descriptors; taken, as are the next two */
     uint32_t listener_count;
+    int management; /* HTTP; -1 for none */
+    int metrics;
+    const char *data_dir;
+    struct log *log;
     struct session_settings session;
 };
 

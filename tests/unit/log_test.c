@@ -29,15 +29,16 @@ static void test_a_line(void **state) {
     log_end(&line, &log, LEVEL_WARNING);
     assert_int_equal(seen.lines, 1);
     assert_int_equal(seen.level, LEVEL_WARNING);
-    assert_string_equal(seen.text,
-        "connection.closed peer=127.0.0.1:5000 channels=17 reason=\"no heartbeat\"");
+    assert_string_equal(
+        seen.text, "connection.closed peer=127.0.0.1:5000 channels=17 reason=\"no heartbeat\"");
 }
 
 static const struct {
     struct bytes value;
     const char *shown;
 } values[] = {
-#define LITERAL(text) {(const uint8_t *)(text), sizeof(text) - 1}
+#define LITERAL(text)                                                                              \
+    { (const uint8_t *)(text), sizeof(text) - 1 }
     {LITERAL("plain-1.2"), " k=plain-1.2"},
     {LITERAL(""), " k=\"\""},
     {LITERAL("a b"), " k=\"a b\""},
