@@ -25,12 +25,17 @@ void card_free(struct card *card) {
     mem_free(card);
 }
 
-struct card_queue *card_queue(struct card *card, const char *name) {
+struct card_queue *card_find_queue(struct card *card, struct bytes name) {
     for (uint32_t i = 0; i < card->queue_count; i++) {
-        if (strcmp(card->queues[i].name, name) == 0) return &card->queues[i];
+        if (bytes_equal(bytes_text(card->queues[i].name), name)) return &card->queues[i];
     }
-    if (card->queue_count == QUEUES_MAX) return NULL;
-    struct card_queue *queue = &card->queues[card->queue_count++];
+    return NULL;
+}
+
+struct card_queue *card_queue(struct card *card, const char *name) {
+    struct card_queue *queue = card_find_queue(card, bytes_text(name));
+    if (queue || card->queue_count == QUEUES_MAX) return queue;
+    queue = &card->queues[card->queue_count++];
     str_format(queue->name, sizeof queue->name, "%s", name);
     return queue;
 }

@@ -76,6 +76,9 @@ void card_free(struct card *card);
 /* The queue of that name; made when it is new. NULL when there are too many. */
 struct card_queue *card_queue(struct card *card, const char *name);
 
+/* As above, or NULL. */
+struct card_queue *card_find_queue(struct card *card, struct bytes name);
+
 /* A message about to be published, or NULL when there have been enough. */
 struct letter *card_letter(struct card *card);
 uint32_t card_number(const struct card *card, const struct letter *letter);

@@ -138,22 +138,23 @@ static int run_many(struct verdict *verdicts, const struct options *options) {
     return findings == 0 && sum.seeds != 0 ? 0 : 1;
 }
 
-/* Every seed again, which must do exactly the same. */
+/* True when a seed does exactly the same again; else the finding is in `verdict`. */
+static bool same_again(struct verdict *verdict, uint64_t seed) {
+    uint64_t hashes[2];
+    for (int i = 0; i < 2; i++) {
+        if (!run_apart(verdict, seed, false)) return false;
+        hashes[i] = verdict->hash;
+    }
+    if (hashes[0] == hashes[1]) return true;
+    verdict->checker = CHECKER_replay;
+    str_format(verdict->text, sizeof verdict->text, "two runs differ: %016llx and %016llx",
+        (unsigned long long)hashes[0], (unsigned long long)hashes[1]);
+    return false;
+}
+
 static int check_replay(struct verdict *verdict, const struct options *options) {
     for (uint64_t seed = options->start; seed < options->start + REPLAYS; seed++) {
-        uint64_t hashes[2];
-        for (int i = 0; i < 2; i++) {
-            if (!run_apart(verdict, seed, false)) {
-                print_finding(verdict);
-                return 1;
-            }
-            hashes[i] = verdict->hash;
-            hashes[i] += plant_on(PLANT_second_run_differs) ? (uint64_t)i : 0;
-        }
-        if (hashes[0] == hashes[1]) continue;
-        verdict->checker = CHECKER_replay;
-        str_format(verdict->text, sizeof verdict->text, "two runs differ: %016llx and %016llx",
-            (unsigned long long)hashes[0], (unsigned long long)hashes[1]);
+        if (same_again(verdict, seed)) continue;
         print_finding(verdict);
         return 1;
     }
@@ -169,11 +170,15 @@ static bool find_plant(struct verdict *verdict, enum plant plant, uint32_t numbe
     enum checker wanted = plant_checker(plant);
     plant_choose(plant);
     for (uint64_t seed = 1; seed <= PLANT_SEEDS_MAX; seed++) {
-        if (run_apart(verdict, seed, false)) continue;
+        bool good =
+            wanted == CHECKER_replay ? same_again(verdict, seed) : run_apart(verdict, seed, false);
+        if (good) continue;
         found[verdict->checker]++;
         if (verdict->checker != wanted) continue;
-        printf("ok %u - %s: found by %s after %llu seeds: %s\n", number, plant_name(plant),
-            verdict_checker_name(wanted), (unsigned long long)seed, verdict->text);
+        printf("ok %u - %s (%s): found by %s after %llu seeds: %s\n", number, plant_name(plant),
+            plant_text(plant), verdict_checker_name(wanted), (unsigned long long)seed,
+            verdict->text);
+        fflush(stdout);
         return true;
     }
     printf("not ok %u - %s: not found by %s in %u seeds, but by:", number, plant_name(plant),

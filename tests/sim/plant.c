@@ -14,14 +14,19 @@ bool plant_on(enum plant plant) {
 static const struct {
     const char *name;
     enum checker checker;
-} plants[PLANT_COUNT] = {{"none", CHECKER_none},
-#define PLANT(name, checker) {#name, CHECKER_##checker},
+    const char *text;
+} plants[PLANT_COUNT] = {{"none", CHECKER_none, ""},
+#define PLANT(name, checker, text) {#name, CHECKER_##checker, text},
     PLANTS
 #undef PLANT
 };
 
 const char *plant_name(enum plant plant) {
     return plants[plant].name;
+}
+
+const char *plant_text(enum plant plant) {
+    return plants[plant].text;
 }
 
 enum checker plant_checker(enum plant plant) {

@@ -1,17 +1,43 @@
 /* plant: bugs that are planted into the broker on purpose, at its seams, to show that each checker
- * finds what it is for. The linker puts the functions of sim/plant.c between the broker's own, in
+ * finds what it is for. The linker puts the functions of sim/seam.c between the broker's own, in
  * this program only (--wrap): the broker's code knows nothing of them. */
 #ifndef SIM_PLANT_H
 #define SIM_PLANT_H
 
 #include "sim/verdict.h"
 
-/* PLANT(name, the checker that must find it) */
-#define PLANTS PLANT(second_run_differs, replay)
+/* PLANT(name, the checker that must find it, what it does) */
+#define PLANTS                                                                                     \
+    PLANT(watermark_too_far, invariant, "a watermark counts publishes that were never sent")       \
+    PLANT(reply_twice, reply, "every fifth basic.qos is answered twice")                           \
+    PLANT(reply_to_another, reply, "a queue.bind is answered with queue.unbind-ok")                \
+    PLANT(get_from_nowhere, close, "an empty stable queue is taken for a missing one")             \
+    PLANT(confirm_twice, confirm, "an ack of a publish is said twice")                             \
+    PLANT(return_forgotten, returned, "an unroutable mandatory publish counts as routed")          \
+    PLANT(body_changed, content, "one bit of a body flips on its way to the queue")                \
+    PLANT(rollback_commits, phantom, "a rollback publishes what it should forget")                 \
+    PLANT(wrong_queue, route, "a message goes to the queue of the message before it")              \
+    PLANT(delivered_twice, twice, "a delivery is mailed twice")                                    \
+    PLANT(ack_requeues, settled, "some acks give the message back")                                \
+    PLANT(flag_forgotten, redelivered, "a redelivery does not say that it is one")                 \
+    PLANT(enqueue_delayed, order, "a message is overtaken by those behind it")                     \
+    PLANT(consumer_cancelled, tag, "a consumer hears that its queue is gone, which it is not")     \
+    PLANT(prefetch_one_more, prefetch, "a consumer gets one message above its prefetch")           \
+    PLANT(requeue_drops, lost, "some messages that are given back vanish")                         \
+    PLANT(enqueue_drops, counts, "some messages vanish on their way to the queue")                 \
+    PLANT(one_too_many, counts, "declare-ok counts one message too many")                          \
+    PLANT(watermarks_lost, liveness, "no more watermarks after a while: confirms never come")      \
+    PLANT(change_unanswered, liveness, "the registrar's answer gets lost")                         \
+    PLANT(fence_lost, liveness, "a fence does not come back")                                      \
+    PLANT(heartbeat_silent, heartbeat, "the broker says no heartbeats")                            \
+    PLANT(queue_not_forgotten, memory, "the mail that frees a deleted queue gets lost")            \
+    PLANT(message_not_sent_home, memory, "released messages do not get home")                      \
+    PLANT(settle_lost, counts, "an ack gets lost: the message stays unacked for ever")             \
+    PLANT(depends_on_the_process, replay, "a count differs from process to process")
 
 enum plant {
     PLANT_none,
-#define PLANT(name, checker) PLANT_##name,
+#define PLANT(name, checker, text) PLANT_##name,
     PLANTS
 #undef PLANT
         PLANT_COUNT
@@ -22,7 +48,9 @@ void plant_choose(enum plant plant);
 bool plant_choose_named(const char *name);
 bool plant_on(enum plant plant);
 
+/* Static text; and who must find it. */
 const char *plant_name(enum plant plant);
+const char *plant_text(enum plant plant);
 enum checker plant_checker(enum plant plant);
 
 #endif

@@ -83,6 +83,47 @@ static uint32_t count_consumers(
     return count;
 }
 
+/* ---- what only the broker itself can tell: how many messages are unacked ---- */
+
+struct census {
+    struct world *world;
+    bool at_end; /* nobody is left who could hold any */
+};
+
+static uint64_t count_held(const struct world *world, struct bytes name) {
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < world->guest_count; i++) {
+        const struct guest *guest = world->guests[i];
+        for (uint32_t k = 0; k < guest->lane_count; k++) {
+            const struct lane *lane = guest->lanes[k];
+            for (uint32_t h = 0; h < lane->hold_count; h++)
+                count += bytes_equal(bytes_text(lane->holds[h].queue->name), name);
+        }
+    }
+    return count;
+}
+
+static void check_unacked(void *context, struct bytes name, const struct queue *queue) {
+    struct census *census = context;
+    const struct card_queue *known = card_find_queue(census->world->card, name);
+    if (!known || !(known->stable || census->at_end)) return;
+    uint64_t held = count_held(census->world, name);
+    if (queue_unacked_count(queue) != held)
+        world_fail(census->world, counts, "%.*s has %llu unacked messages, clients hold %llu",
+            (int)name.size, (const char *)name.data, (unsigned long long)queue_unacked_count(queue),
+            (unsigned long long)held);
+}
+
+static void take_census(struct world *world, bool at_end) {
+    struct census census = {world, at_end};
+    /* Who has sent garbage may hold messages that it has not read. */
+    for (uint32_t i = 0; i < world->guest_count; i++) {
+        if (world->guests[i]->state != GUEST_AWAY && world->guests[i]->garbled) return;
+    }
+    for (uint32_t i = 0; i < world->swarm.shards; i++)
+        queue_host_each(world->broker->shards[i], check_unacked, &census);
+}
+
 /* Asks the broker through the founder and compares with the card. */
 static void check_counts(struct world *world) {
     struct guest *founder = world->guests[0];
@@ -216,6 +257,7 @@ void reckoning(struct world *world) {
     check_quiet(world);
     if (world->swarm.heartbeats) check_heartbeats(world);
     check_counts(world);
+    take_census(world, false);
     world_trace(world, "---- everybody leaves");
     for (uint32_t i = 1; i < world->guest_count; i++) {
         struct guest *guest = world->guests[i];
@@ -229,6 +271,7 @@ void reckoning(struct world *world) {
         if (world->guests[i]->state != GUEST_AWAY)
             world_fail(world, liveness, "client %u cannot close", i);
     }
+    take_census(world, true);
     world_trace(world, "---- the drain");
     drain_all(world);
     delete_all(world);

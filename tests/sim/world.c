@@ -114,9 +114,8 @@ static void create(struct world *world, uint64_t seed) {
     world->broker = broker_new(world->swarm.shards, &settings, no_bell, NULL);
     world->registrar = registrar_new(world->broker);
     for (uint32_t i = 0; i < world->swarm.shards; i++) {
-        world->io[i] =
-            (struct shard_io){
-                wire_write, wire_want, wire_close, wire_close, fill_random, adopt, world};
+        world->io[i] = (struct shard_io){
+            wire_write, wire_want, wire_close, wire_close, fill_random, adopt, world};
         (void)shard_new(world->broker, i, &world->io[i]);
     }
     world->card = card_new(world);
