@@ -33,7 +33,8 @@ enum {
     OP_REJECTED = 8,   /* SETTLE: reject or nack without requeue, not ack */
     OP_IF_UNUSED = 16, /* DELETE: only without consumers */
     OP_IF_EMPTY = 32,  /* DELETE: only without ready messages */
-    OP_RETURNED = 64   /* REQUEUE: it never reached the client (the channel was gone) */
+    OP_RETURNED = 64,  /* REQUEUE: it never reached the client (the channel was gone) */
+    OP_AWAITED = 128   /* ENQUEUE: the publisher waits for it to be applied */
 };
 
 /* A consumer as its queue knows it: a serial number of the queue, which is never used again.
@@ -68,7 +69,11 @@ struct op {
 };
 
 /* effect.flags */
-enum { EFFECT_REDELIVERED = 1, EFFECT_NO_ACK = 2 };
+enum {
+    EFFECT_REDELIVERED = 1,
+    EFFECT_NO_ACK = 2,
+    EFFECT_CREDIT_LOW = 4 /* DELIVER: less than half of the connection's byte credit is left */
+};
 
 struct effect {
     uint8_t kind; /* enum effect_kind */

@@ -477,6 +477,7 @@ static void deliver(struct queue *queue, struct consumer *consumer, struct effec
     effect->seq = seq;
     effect->message = lend(queue, entry, seq, no_ack);
     consumer->credit->bytes -= queue_delivery_cost(effect->message);
+    if (consumer->credit->bytes < DELIVERY_CREDIT_BYTES / 2) effect->flags |= EFFECT_CREDIT_LOW;
     if (consumer->shared) consumer_set_tokens(consumer, consumer->tokens - 1);
     if (!no_ack) consumer->unacked++;
     if (consumer_at_prefetch(consumer) && consumer->tokens == 0) {

@@ -60,6 +60,8 @@ struct client *client_open(struct shard *shard, void *socket, const char *peer, 
     shard->io->want(socket, true, false);
     arm(client);
     if (broker_alarm(shard->broker)) client_on_alarm(client);
+    /* It was accepted before the listeners closed and adopted after everybody was told. */
+    if (shard->stopping) client_shut(client);
     return client;
 }
 
@@ -177,7 +179,11 @@ static void return_credit(struct client *client) {
     struct shard *shard = client->shard;
     for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
         if (client->delivered[i] < DELIVERY_CREDIT_BYTES / 4) continue;
-        struct mail *mail = mesh_post(shard->broker->mesh, shard->number, i);
+        struct mesh *mesh = shard->broker->mesh;
+        bool starved = client->starved >> i & 1;
+        struct mail *mail = starved ? mesh_post(mesh, shard->number, i)
+                                    : mesh_post_quietly(mesh, shard->number, i);
+        client->starved &= ~((uint64_t)1 << i);
         mail->kind = MAIL_CREDIT;
         mail->ref = client->self;
         mail->count = client->delivered[i];
@@ -271,6 +277,7 @@ static void on_deliver(struct client *client, queue_ref queue, const struct effe
         client->delivered = mem_new_array(shard->broker->shard_count, sizeof(uint32_t));
     uint32_t cost = (uint32_t)queue_delivery_cost(effect->message);
     client->delivered[ref_shard(queue)] += cost;
+    if (effect->flags & EFFECT_CREDIT_LOW) client->starved |= (uint64_t)1 << ref_shard(queue);
     client->delivered_sum += cost;
     session_on_deliver(client->session, queue, effect, shard->now_ms);
     client_wake(client);

@@ -26,6 +26,7 @@ struct client {
     uint64_t window_bytes; /* published and not yet applied by the owners */
     uint32_t window_publishes;
     uint32_t delivered_sum; /* not 0: some of delivered[] may be due */
+    uint64_t starved;       /* a bit for each owner whose credit for us is low */
     uint32_t *delivered;    /* [shard_count] bytes taken from each owner's credit; made on use */
     uint32_t fences_left;   /* leaving: shards that have not answered */
     bool reading;           /* what the socket was last asked for */

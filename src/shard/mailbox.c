@@ -20,6 +20,7 @@ struct overflow {
 struct mailbox {
     struct ring ring;
     struct overflow overflow;           /* the sender's */
+    bool urgent;                        /* the sender's: something was posted that cannot wait */
     _Alignas(64) _Atomic bool overfull; /* the sender waits for room and wants a bell */
 };
 
@@ -108,14 +109,23 @@ static void overflow_drain(struct mailbox *box) {
     *overflow = (struct overflow){0};
 }
 
-struct mail *mesh_post(struct mesh *mesh, uint32_t from, uint32_t to) {
-    struct mailbox *box = box_of(mesh, from, to);
+static struct mail *post(struct mailbox *box) {
     if (__builtin_expect(box->overflow.count == 0, 1)) {
         if (box->ring.write_at - box->ring.published >= PUBLISH_EVERY) ring_publish(&box->ring);
         struct mail *slot = ring_reserve(&box->ring);
         if (__builtin_expect(slot != NULL, 1)) return slot;
     }
     return overflow_room(&box->overflow);
+}
+
+struct mail *mesh_post(struct mesh *mesh, uint32_t from, uint32_t to) {
+    struct mailbox *box = box_of(mesh, from, to);
+    box->urgent = true;
+    return post(box);
+}
+
+struct mail *mesh_post_quietly(struct mesh *mesh, uint32_t from, uint32_t to) {
+    return post(box_of(mesh, from, to));
 }
 
 /* Rings when the receiver has announced that it sleeps. The fence pairs with mesh_may_sleep's:
@@ -139,10 +149,11 @@ bool mesh_publish(struct mesh *mesh, uint32_t from) {
                 all = false;
         }
         if (ring_pending(&box->ring)) ring_publish(&box->ring);
-        if (to != from && ring_busy(&box->ring)) {
+        if (to != from && box->urgent) {
             atomic_thread_fence(memory_order_seq_cst);
             ring_bell(mesh, to);
         }
+        box->urgent = box->overflow.count != 0;
     }
     return all;
 }

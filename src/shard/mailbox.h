@@ -3,7 +3,7 @@
  *
  * Posting never blocks and never fails: what does not fit the ring goes to a list of the sender and
  * follows when there is room, in order. Volume is bounded at the edges, by windows. A sleeping
- * receiver is woken by one bell per sender and turn. */
+ * receiver is woken by one bell per sender and turn, and not at all for mail that can wait. */
 #ifndef SHARD_MAILBOX_H
 #define SHARD_MAILBOX_H
 
@@ -26,6 +26,9 @@ void mesh_free(struct mesh *mesh);
  * all of it at once. Only the thread of `from` may call it; the mail travels at the next
  * mesh_publish. The pointer is valid until the next call. */
 struct mail *mesh_post(struct mesh *mesh, uint32_t from, uint32_t to);
+
+/* As mesh_post, for mail that can wait: a sleeping receiver is not woken for it alone. */
+struct mail *mesh_post_quietly(struct mesh *mesh, uint32_t from, uint32_t to);
 
 /* Shows the receivers what was posted and rings the bells of those that sleep. Gives false when
  * some mail still waits for room. */

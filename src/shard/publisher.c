@@ -106,9 +106,16 @@ bool publisher_window_open(const struct client *client) {
 
 /* ---- posting ---- */
 
-static void post_enqueue(struct shard *shard, queue_ref queue, struct message *message) {
+/* A confirm is awaited, and so is room in a window that fills. */
+static bool is_awaited(const struct client *client, const struct publish *publish) {
+    return publish->seqno != 0 || client->window_bytes > CONNECTION_WINDOW_BYTES / 4 ||
+           client->window_publishes > CONNECTION_WINDOW_PUBLISHES / 4;
+}
+
+static void post_enqueue(
+    struct shard *shard, queue_ref queue, struct message *message, uint8_t flags) {
     struct op *op = shard_post_op(shard, queue);
-    *op = (struct op){.kind = OP_ENQUEUE, .message = message};
+    *op = (struct op){.kind = OP_ENQUEUE, .flags = flags, .message = message};
     shard->peers[ref_shard(queue)].sent++;
 }
 
@@ -119,8 +126,9 @@ static uint32_t post_all(
     struct shard *shard = client->shard;
     message_ref(publish->message, count);
     uint64_t owners = 0;
+    uint8_t flags = is_awaited(client, publish) ? OP_AWAITED : 0;
     for (uint32_t i = 0; i < count; i++) {
-        post_enqueue(shard, queues[i], publish->message);
+        post_enqueue(shard, queues[i], publish->message, flags);
         owners |= (uint64_t)1 << ref_shard(queues[i]);
     }
     for (uint64_t left = owners; left != 0; left &= left - 1) {

@@ -216,7 +216,10 @@ static void count_op(struct shard *shard, const struct op *op) {
 
 void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mail) {
     const struct op *op = &mail->op;
-    if (op->kind == OP_ENQUEUE) shard->peers[from].applied++;
+    if (op->kind == OP_ENQUEUE) {
+        shard->peers[from].applied++;
+        if (op->flags & OP_AWAITED) shard->peers[from].awaited = true;
+    }
     struct queue_slot *slot = slot_find(shard, mail->ref);
     if (__builtin_expect(slot == NULL, 0)) {
         op_for_missing(shard, mail->ref, op);
@@ -289,7 +292,10 @@ void queue_host_announce(struct shard *shard) {
         struct peer *peer = &shard->peers[i];
         if (peer->applied == peer->announced) continue;
         peer->announced = peer->applied;
-        struct mail *mail = mesh_post(shard->broker->mesh, shard->number, i);
+        struct mesh *mesh = shard->broker->mesh;
+        struct mail *mail = peer->awaited ? mesh_post(mesh, shard->number, i)
+                                          : mesh_post_quietly(mesh, shard->number, i);
+        peer->awaited = false;
         mail->kind = MAIL_WATERMARK;
         mail->count = peer->applied;
     }

@@ -6,9 +6,10 @@
 #include "shard/queue_host.h"
 
 enum {
-    MAIL_PER_TURN = 8192,     /* from one peer and round: sockets wait meanwhile */
+    MAIL_PER_ROUND = 2048,    /* from one peer: sockets wait meanwhile */
     ROUNDS_PER_TURN = 4,      /* mail to oneself is answered within the turn */
-    PUMP_PER_ROUND = 4096,    /* effects */
+    PUMP_PER_ROUND = 16384,   /* effects: more than one round's mail can enqueue on a few peers, so
+                                 that deliveries keep up with publishes */
     MEMORY_TELL_BYTES = 65536 /* the shared figure is touched when ours moved this far */
 };
 
@@ -175,7 +176,7 @@ static uint32_t read_mail(struct shard *shard, uint32_t from) {
     struct mesh *mesh = shard->broker->mesh;
     uint32_t count = 0;
     const struct mail *mail = NULL;
-    while (count < MAIL_PER_TURN && (mail = mesh_peek(mesh, from, shard->number)) != NULL) {
+    while (count < MAIL_PER_ROUND && (mail = mesh_peek(mesh, from, shard->number)) != NULL) {
         on_mail(shard, from, mail);
         mesh_took(mesh, from, shard->number);
         count++;
@@ -191,7 +192,7 @@ static void send_home(struct shard *shard) {
         if (i == shard->number) continue;
         struct message *chain = message_pool_take_away(shard->pool, (uint8_t)i);
         if (!chain) continue;
-        struct mail *mail = mesh_post(shard->broker->mesh, shard->number, i);
+        struct mail *mail = mesh_post_quietly(shard->broker->mesh, shard->number, i);
         mail->kind = MAIL_RELEASE;
         mail->message = chain;
     }

@@ -94,6 +94,7 @@ struct peer {
     uint64_t sent;           /* ENQUEUEs posted to it */
     uint64_t applied;        /* its ENQUEUEs applied here */
     uint64_t announced;      /* of those, told by watermark */
+    bool awaited;            /* its publishers wait for one of those not yet told */
     struct pending *pending; /* a ring, oldest first */
     uint32_t pending_first;
     uint32_t pending_count;
