@@ -22,7 +22,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "godwit: what only Godwit promises; skipped elsewhere")
-    config.addinivalue_line("markers", "slow: takes seconds against RabbitMQ, which waits on purpose")
+    config.addinivalue_line("markers",
+                            "slow: takes seconds against RabbitMQ, which waits on purpose")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """fields: the AMQP 0-9-1 data types and the table of methods, both ways between bytes and Python.
 
-A field table is a dict. A plain Python value picks its usual type (str S, int I or l, bool t, float d,
-dict F, list A, None V, bytes x); Typed("u", 5) picks any other. decode_table() gives plain values,
-decode_table(..., typed=True) gives Typed ones, for tests that care.
+A field table is a dict. A plain Python value picks its usual type (str S, int I or l, bool t,
+float d, dict F, list A, None V, bytes x); Typed("u", 5) picks any other. decode_table() gives plain
+values, decode_table(..., typed=True) gives Typed ones, for tests that care.
 """
 import collections
 import struct
@@ -42,7 +42,8 @@ nowait:b arguments:F
 40.31  exchange.bind_ok
 40.40  exchange.unbind ticket:h destination:s source:s routing_key:s nowait:b arguments:F
 40.51  exchange.unbind_ok
-50.10  queue.declare ticket:h queue:s passive:b durable:b exclusive:b auto_delete:b nowait:b arguments:F
+50.10  queue.declare ticket:h queue:s passive:b durable:b exclusive:b auto_delete:b nowait:b \
+arguments:F
 50.11  queue.declare_ok queue:s message_count:l consumer_count:l
 50.20  queue.bind ticket:h queue:s exchange:s routing_key:s nowait:b arguments:F
 50.21  queue.bind_ok
@@ -54,7 +55,8 @@ nowait:b arguments:F
 50.51  queue.unbind_ok
 60.10  basic.qos prefetch_size:l prefetch_count:h global_:b
 60.11  basic.qos_ok
-60.20  basic.consume ticket:h queue:s consumer_tag:s no_local:b no_ack:b exclusive:b nowait:b arguments:F
+60.20  basic.consume ticket:h queue:s consumer_tag:s no_local:b no_ack:b exclusive:b nowait:b \
+arguments:F
 60.21  basic.consume_ok consumer_tag:s
 60.30  basic.cancel consumer_tag:s nowait:b
 60.31  basic.cancel_ok consumer_tag:s
@@ -131,7 +133,8 @@ def table(value):
 def guess_type(value):
     if value is None:
         return "V"
-    for kind, letter in ((bool, "t"), (float, "d"), (str, "S"), (bytes, "x"), (dict, "F"), (list, "A")):
+    for kind, letter in ((bool, "t"), (float, "d"), (str, "S"), (bytes, "x"), (dict, "F"),
+                         (list, "A")):
         if isinstance(value, kind):
             return letter
     return "I" if -2**31 <= value < 2**31 else "l"

@@ -121,7 +121,8 @@ def test_random_bytes(address, seed):
 def test_random_arguments(connect, address, seed):
     """Well-formed frames of known methods whose arguments are noise."""
     rng = random.Random(seed)
-    known = [(40, 10), (40, 20), (40, 30), (50, 10), (50, 20), (50, 40), (60, 10), (60, 20), (60, 40),
+    known = [(40, 10), (40, 20), (40, 30), (50, 10), (50, 20), (50, 40), (60, 10), (60, 20),
+             (60, 40),
              (60, 70), (60, 80), (60, 120), (85, 10), (90, 10), (20, 20), (10, 70)]
     for _ in range(20):
         link = connect()
@@ -187,7 +188,8 @@ def test_a_declared_body_size_reserves_nothing(client, address, size):
     """The content may go on or be refused at once; other connections do not notice."""
     channel = client.channel()
     client.send_bytes(method_frame(channel.number, "basic.publish", routing_key="x")
-                      + header_frame(channel.number, size) + frame(BODY, channel.number, b"x" * 1000))
+                      + header_frame(channel.number, size) + frame(BODY, channel.number,
+                                                                   b"x" * 1000))
     still_serves(address)
 
 

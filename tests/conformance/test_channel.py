@@ -122,7 +122,8 @@ def test_flow_off(client):
 
 
 @pytest.mark.parametrize("name", [
-    "channel.flow_ok", "channel.open_ok", "queue.declare_ok", "queue.bind_ok", "exchange.declare_ok",
+    "channel.flow_ok", "channel.open_ok", "queue.declare_ok", "queue.bind_ok",
+    "exchange.declare_ok",
     "basic.consume_ok", "basic.get_empty", "basic.recover_ok", "confirm.select_ok", "tx.commit_ok",
     "connection.open", "connection.close", "connection.update_secret"])
 def test_methods_a_client_has_no_business_to_send(client, name):
@@ -179,7 +180,8 @@ def test_no_more_channels_than_channel_max(connect):
     second.close()
     client.channel(1)
     client.send(2, "channel.open")
-    client.expect_close(530, "NOT_ALLOWED - number of channels opened (2) has reached the negotiated "
+    client.expect_close(530,
+                        "NOT_ALLOWED - number of channels opened (2) has reached the negotiated "
                              "channel_max (2)")
 
 

@@ -9,7 +9,7 @@ ROUNDS = 60
 
 
 def confirmed(channel, count):
-    """Read acks and nacks until this many publishes are answered; returns and deliveries are read over."""
+    """Read acks and nacks until this many publishes are answered; all else is read over."""
     done = set()
     while len(done) < count:
         got = channel.client.next()
@@ -52,7 +52,8 @@ def in_background():
     assert not failures, failures
 
 
-def test_every_publish_is_confirmed_while_its_queue_comes_and_goes(ch, sender, fresh, in_background):
+def test_every_publish_is_confirmed_while_its_queue_comes_and_goes(ch, sender, fresh,
+                                                                   in_background):
     queue = fresh()
 
     def churn():

@@ -1,4 +1,4 @@
-"""test_content: frames of contents out of order, sizes that do not add up, undecodable properties."""
+"""test_content: content frames out of order, sizes that do not add up, undecodable properties."""
 import struct
 
 import pytest
@@ -83,7 +83,8 @@ def test_other_channels_and_heartbeats_between_the_frames(client):
     queue = first.declare()
     parts = []
     for name, number in ((b"one", 1), (b"two", 2)):
-        parts.append([method_frame(number, "basic.publish", routing_key=queue), header_frame(number, 3)]
+        parts.append([method_frame(number, "basic.publish", routing_key=queue),
+                      header_frame(number, 3)]
                      + [frame(BODY, number, name[i:i + 1]) for i in range(3)])
     for pair in zip(*parts):
         client.send_bytes(frame(HEARTBEAT, 0, b"").join(pair))

@@ -42,7 +42,8 @@ def test_the_trace_exchange_is_internal(ch):
 def test_unknown_type(client, kind, name):
     """Looked at before anything else, and it costs the connection."""
     client.channel().send("exchange.declare", exchange=name, type=kind)
-    client.expect_close(503, f"COMMAND_INVALID - unknown exchange type '{kind}'", "exchange.declare")
+    client.expect_close(503, f"COMMAND_INVALID - unknown exchange type '{kind}'",
+                        "exchange.declare")
 
 
 def test_no_type(client):
@@ -92,7 +93,8 @@ def test_order_of_comparison(ch, fresh):
      "received the value 'ae' of type 'longstr' but current is none"),
     ({"alternate-exchange": "ae"}, {},
      "received none but current is the value 'ae' of type 'longstr'"),
-    ({"alternate-exchange": "ae"}, {"alternate-exchange": "be"}, "received 'be' but current is 'ae'"),
+    ({"alternate-exchange": "ae"}, {"alternate-exchange": "be"},
+     "received 'be' but current is 'ae'"),
     ({"alternate-exchange": "ae"}, {"alternate-exchange": 5}, "received '5' but current is 'ae'"),
     ({"alternate-exchange": "ae"}, {"alternate-exchange": ""}, "received '' but current is 'ae'")])
 def test_redeclare_with_another_alternate(ch, fresh, first, second, difference):
@@ -109,7 +111,8 @@ def test_other_arguments_are_not_compared(ch, fresh):
 
 
 @pytest.mark.parametrize("value, kind", [
-    (5, "signedint"), (True, "bool"), (b"x", "binary"), (None, "void"), ({}, "table"), ([], "array"),
+    (5, "signedint"), (True, "bool"), (b"x", "binary"), (None, "void"), ({}, "table"),
+    ([], "array"),
     (1.5, "double"), (1 << 40, "long")])
 def test_alternate_exchange_must_be_a_string(ch, fresh, value, kind):
     name = fresh("e")
@@ -138,10 +141,12 @@ def test_amq_without_dot_is_free(ch, fresh):
 
 
 @pytest.mark.parametrize("method, fields", [
-    ("exchange.declare", {"type": "direct", "durable": True}), ("exchange.declare", {"passive": True}),
+    ("exchange.declare", {"type": "direct", "durable": True}),
+    ("exchange.declare", {"passive": True}),
     ("exchange.delete", {}), ("exchange.delete", {"if_unused": True}),
     ("exchange.bind", {"destination": "amq.direct"}), ("exchange.bind", {"source": "amq.direct"}),
-    ("exchange.unbind", {"destination": "amq.direct"}), ("exchange.unbind", {"source": "amq.direct"})],
+    ("exchange.unbind", {"destination": "amq.direct"}),
+    ("exchange.unbind", {"source": "amq.direct"})],
     ids=repr)
 def test_the_default_exchange_cannot_be_touched(ch, method, fields):
     ch.refused(403, DEFAULT, method, **fields)
@@ -200,7 +205,8 @@ def test_delete_missing(ch, fresh, fields):
 @pytest.mark.parametrize("name", ["amq.direct", "amq.topic", "amq.absent"])
 @pytest.mark.parametrize("if_unused", [False, True])
 def test_delete_reserved(ch, name, if_unused):
-    ch.refused(403, f"ACCESS_REFUSED - deletion of system exchange '{name}' in vhost '/' not allowed",
+    ch.refused(403,
+               f"ACCESS_REFUSED - deletion of system exchange '{name}' in vhost '/' not allowed",
                "exchange.delete", exchange=name, if_unused=if_unused)
 
 
@@ -273,7 +279,8 @@ def test_publish_to_an_internal_exchange(ch, fresh):
     ch.call("exchange.declare", exchange=name, type="fanout", internal=True)
     ch.call("queue.bind", queue=queue, exchange=name)
     ch.publish(b"x", "k", name)
-    ch.expect_close(403, f"ACCESS_REFUSED - cannot publish to internal exchange '{name}' in vhost '/'",
+    ch.expect_close(403,
+                    f"ACCESS_REFUSED - cannot publish to internal exchange '{name}' in vhost '/'",
                     "basic.publish")
     ch.reopen()
     ch.call("exchange.declare", exchange=outer, type="fanout")
@@ -317,7 +324,7 @@ def test_auto_delete_ignores_bindings_to_it_and_waits_for_the_first(ch, fresh):
 
 
 def test_auto_delete_goes_on_along_a_chain(ch, fresh):
-    """The last binding of the first goes, so it goes, and with it the last binding of the second."""
+    """The last binding of the first goes, so it goes, and with it the second's last binding."""
     first, second, queue = fresh("e"), fresh("e"), ch.declare()
     for name in (first, second):
         ch.call("exchange.declare", exchange=name, type="fanout", auto_delete=True)
@@ -345,7 +352,8 @@ def test_line_ends_are_taken_out_of_names(ch, fresh):
 
 @pytest.mark.parametrize("method, fields", [
     ("exchange.declare", {"exchange": b"\xff", "type": "direct"}),
-    ("queue.declare", {"queue": b"\xe9"}), ("basic.consume", {"consumer_tag": b"\xff", "queue": "q"}),
+    ("queue.declare", {"queue": b"\xe9"}),
+    ("basic.consume", {"consumer_tag": b"\xff", "queue": "q"}),
     ("queue.bind", {"queue": "q", "exchange": "amq.direct", "routing_key": b"\xc0\x80"})], ids=repr)
 def test_names_in_methods_are_utf8(client, method, fields):
     client.channel().send(method, **fields)

@@ -140,7 +140,8 @@ def test_tune_ok_at_the_limits(raw, values):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, fields", [
-    ("connection.tune_ok", {}), ("connection.open", {"virtual_host": "/"}), ("connection.close", {}),
+    ("connection.tune_ok", {}), ("connection.open", {"virtual_host": "/"}),
+    ("connection.close", {}),
     ("connection.secure_ok", {"response": "x"})])
 def test_start_ok_must_come_first(raw, name, fields):
     link = started(raw())

@@ -120,10 +120,15 @@ def test_multiple_ack_over_many_queues(ch, queues):
     ch.send("basic.ack", delivery_tag=MANY + 3, multiple=True)
     ch.close()
     ch.reopen()
-    assert [ch.drain(name) for name in queues] == [[b"2"]] * 3 + [[b"1", b"2"]] * (MANY - 3)
+    expected = [[b"2"]] * 3 + [[b"1", b"2"]] * (MANY - 3)
+    for name, bodies in zip(queues, expected):
+        ch.wait_counts(name, len(bodies))
+        assert ch.drain(name) == bodies
 
 
+@pytest.mark.godwit
 def test_close_gives_back_before_close_ok(ch, client, queues):
+    """RabbitMQ does so for what consumers held, but not for what came with basic.get."""
     other = client.channel()
     for name in queues:
         for i in range(3):

@@ -79,7 +79,7 @@ def test_deeply_nested_table(ch, queue):
 @pytest.mark.parametrize("frames, extra", [
     (0, 0), (0, 1), (1, -1), (1, 0), (1, 1), (2, -1), (2, 0), (2, 1), (5, 17)])
 def test_body_sizes(connect, frame_max, frames, extra):
-    """The body comes back in the fewest frames: all but the last are full. None for an empty body."""
+    """The body comes back in the fewest frames, all full but the last; none for an empty body."""
     client = connect(tune={"frame_max": frame_max})
     ch = client.channel()
     queue, room = ch.declare(), frame_max - 8
@@ -130,7 +130,8 @@ def test_largest_message(connect):
     ch.publish(bytes(most), queue)
     assert len(ch.get(queue).body) == most
     ch.publish(bytes(most + 1), queue)
-    ch.expect_close(406, "PRECONDITION_FAILED - message size 134217729 is larger than configured max "
+    ch.expect_close(406,
+                    "PRECONDITION_FAILED - message size 134217729 is larger than configured max "
                          "size 134217728", "basic.publish")
 
 
@@ -138,7 +139,8 @@ def test_largest_message(connect):
 def test_mandatory_without_a_queue(ch, exchange):
     ch.publish(b"back", "no such key", exchange, mandatory=True,
                properties={"content_type": "a", "message_id": "b"})
-    back = ch.expect_content("basic.return", reply_code=312, reply_text="NO_ROUTE", exchange=exchange,
+    back = ch.expect_content("basic.return", reply_code=312, reply_text="NO_ROUTE",
+                             exchange=exchange,
                              routing_key="no such key")
     assert (back.body, back.properties) == (b"back", {"content_type": "a", "message_id": "b"})
 

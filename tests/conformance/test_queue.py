@@ -5,9 +5,9 @@ import pytest
 
 NO_QUEUE = "NOT_FOUND - no queue '{}' in vhost '/'"
 NOTHING_DECLARED = "NOT_FOUND - no previously declared queue"
-LOCKED = ("RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{}' in vhost '/'. It could "
-          "be originally declared on another connection or the exclusive property value does not "
-          "match that of the original declaration.")
+LOCKED = ("RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{}' in vhost '/'. "
+          "It could be originally declared on another connection or the exclusive property value "
+          "does not match that of the original declaration.")
 
 
 def exists(ch, name):
@@ -115,9 +115,11 @@ def test_line_ends_are_taken_out_of_names(ch, fresh):
 
 
 @pytest.mark.parametrize("method, fields", [
-    ("queue.declare", {}), ("queue.declare", {"exclusive": True}), ("queue.declare", {"passive": True}),
+    ("queue.declare", {}), ("queue.declare", {"exclusive": True}),
+    ("queue.declare", {"passive": True}),
     ("queue.bind", {"exchange": "amq.direct"}), ("queue.purge", {}), ("queue.delete", {}),
-    ("queue.delete", {"if_unused": True, "if_empty": True}), ("basic.get", {}), ("basic.consume", {}),
+    ("queue.delete", {"if_unused": True, "if_empty": True}), ("basic.get", {}),
+    ("basic.consume", {}),
     ("basic.consume", {"exclusive": True}), ("queue.declare", {"nowait": True})], ids=repr)
 def test_exclusive_is_for_its_connection(ch, connect, fresh, method, fields):
     name = ch.declare(fresh())
@@ -185,7 +187,8 @@ def test_exclusive_is_never_durable(ch, fresh):
 @pytest.mark.parametrize("nowait", [False, True])
 def test_bind_missing(ch, queue, exchange, text, nowait):
     ch.declare()
-    ch.refused(404, f"NOT_FOUND - {text} in vhost '/'", "queue.bind", queue=queue, exchange=exchange,
+    ch.refused(404, f"NOT_FOUND - {text} in vhost '/'", "queue.bind", queue=queue,
+               exchange=exchange,
                nowait=nowait)
 
 

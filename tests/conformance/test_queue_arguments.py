@@ -1,4 +1,4 @@
-"""test_queue_arguments: which values queue.declare takes, and what counts as the same queue again."""
+"""test_queue_arguments: which values queue.declare takes, and what is the same queue again."""
 import pytest
 
 from fields import Typed
@@ -8,7 +8,8 @@ INEQUIVALENT = "PRECONDITION_FAILED - inequivalent arg '{}' for queue '{}' in vh
 INTEGERS = ["x-message-ttl", "x-expires", "x-max-length", "x-max-length-bytes", "x-max-priority"]
 TEN_YEARS_MS = 315360000000
 NOT_INTEGERS = [("5", "longstr"), (True, "bool"), (1.5, "double"), (None, "void"), ([], "array"),
-                ({}, "table"), (b"5", "binary"), (Typed("T", 5), "timestamp"), (Typed("f", 5), "float"),
+                ({}, "table"), (b"5", "binary"), (Typed("T", 5), "timestamp"),
+                (Typed("f", 5), "float"),
                 (Typed("D", (0, 5)), "decimal")]
 
 COMPARED = {
@@ -92,7 +93,8 @@ def test_redeclare_with_a_value_too_many(ch, fresh, key):
 
 
 @pytest.mark.parametrize("arguments", [
-    {"x-ha-policy": "all"}, {"x-delivery-limit": 5}, {"my-own": {"table": [1, 2]}}, {"x-max-age": "1D"},
+    {"x-ha-policy": "all"}, {"x-delivery-limit": 5}, {"my-own": {"table": [1, 2]}},
+    {"x-max-age": "1D"},
     {"x-queue-type": "classic"}])
 def test_what_is_not_compared(ch, fresh, arguments):
     name = fresh()
@@ -159,7 +161,8 @@ def test_values_that_are_refused(ch, fresh, key, value, reason):
 @pytest.mark.parametrize("value, kind", [(5, "signedint"), (True, "bool"), (b"x", "binary")])
 def test_dead_letter_exchange_must_be_a_string(ch, fresh, value, kind):
     name = fresh()
-    ch.refused(406, f"PRECONDITION_FAILED - invalid type '{kind}' for arg 'x-dead-letter-exchange' in "
+    ch.refused(406,
+               f"PRECONDITION_FAILED - invalid type '{kind}' for arg 'x-dead-letter-exchange' in "
                     f"queue '{name}' in vhost '/'", "queue.declare", queue=name, exclusive=True,
                arguments={"x-dead-letter-exchange": value})
 
@@ -175,12 +178,15 @@ def test_arguments_of_other_queue_types(ch, fresh, key):
 
 @pytest.mark.parametrize("arguments", [
     {"x-message-ttl": 0}, {"x-message-ttl": TEN_YEARS_MS}, {"x-expires": TEN_YEARS_MS},
-    {"x-expires": 1 << 32}, {"x-max-length": 0}, {"x-max-length": 1 << 40}, {"x-max-length-bytes": 0},
+    {"x-expires": 1 << 32}, {"x-max-length": 0}, {"x-max-length": 1 << 40},
+    {"x-max-length-bytes": 0},
     {"x-max-priority": 0}, {"x-max-priority": 255}, {"x-overflow": "drop-head"},
-    {"x-overflow": "reject-publish"}, {"x-overflow": "reject-publish-dlx"}, {"x-queue-mode": "lazy"},
+    {"x-overflow": "reject-publish"}, {"x-overflow": "reject-publish-dlx"},
+    {"x-queue-mode": "lazy"},
     {"x-queue-mode": "default"}, {"x-queue-type": "classic"}, {"x-queue-version": 1},
     {"x-single-active-consumer": False}, {"x-dead-letter-exchange": ""},
-    {"x-dead-letter-exchange": "absent", "x-dead-letter-routing-key": ""}, {"anything": [{"a": None}]}],
+    {"x-dead-letter-exchange": "absent", "x-dead-letter-routing-key": ""},
+    {"anything": [{"a": None}]}],
     ids=repr)
 def test_values_that_are_taken(ch, fresh, arguments):
     ch.declare(fresh(), arguments=arguments)

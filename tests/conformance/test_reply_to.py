@@ -20,7 +20,8 @@ def server(connect):
 
 def asked(ch, server, requests, **properties):
     """Send a request; returns the answering address that the server sees."""
-    ch.publish(b"question", requests, properties={"reply_to": REPLY_TO, **properties}, mandatory=True)
+    ch.publish(b"question", requests, mandatory=True,
+               properties={"reply_to": REPLY_TO, **properties})
     ch.wait_counts(requests, 1)
     got = server.get(requests)
     assert got.body == b"question"
@@ -59,14 +60,16 @@ def test_only_the_exact_name_is_rewritten(ch, server, requests):
 
 def test_publish_without_a_consumer(ch, requests):
     ch.publish(b"", requests, properties={"reply_to": REPLY_TO})
-    ch.expect_close(406, "PRECONDITION_FAILED - fast reply consumer does not exist", "basic.publish")
+    ch.expect_close(406, "PRECONDITION_FAILED - fast reply consumer does not exist",
+                    "basic.publish")
 
 
 def test_publish_after_its_cancel(ch, requests):
     ch.consume(REPLY_TO, "t", no_ack=True)
     ch.call("basic.cancel", consumer_tag="t")
     ch.publish(b"", requests, properties={"reply_to": REPLY_TO})
-    ch.expect_close(406, "PRECONDITION_FAILED - fast reply consumer does not exist", "basic.publish")
+    ch.expect_close(406, "PRECONDITION_FAILED - fast reply consumer does not exist",
+                    "basic.publish")
 
 
 def test_the_consumer_is_the_channels_own(ch, client, requests):
@@ -130,7 +133,8 @@ def test_it_can_be_deleted_without_effect(ch):
 
 
 @pytest.mark.parametrize("method, fields", [
-    ("basic.get", {"no_ack": True}), ("queue.purge", {}), ("queue.bind", {"exchange": "amq.direct"})])
+    ("basic.get", {"no_ack": True}), ("queue.purge", {}),
+    ("queue.bind", {"exchange": "amq.direct"})])
 def test_what_it_cannot(ch, method, fields):
     ch.refused(404, NO_QUEUE.format(REPLY_TO), method, queue=REPLY_TO, **fields)
 
@@ -165,7 +169,8 @@ def test_an_answer_nobody_waits_for(connect, server, requests, how):
         client.disconnect()
     server.publish(b"late", address)
     server.publish(b"later", address, mandatory=True)
-    assert server.expect_content("basic.return", reply_code=312, routing_key=address).body == b"later"
+    assert server.expect_content("basic.return", reply_code=312,
+                                 routing_key=address).body == b"later"
 
 
 @pytest.mark.parametrize("key", [REPLY_TO, REPLY_TO + ".bogus", REPLY_TO + "."])

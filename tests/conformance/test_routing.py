@@ -1,4 +1,4 @@
-"""test_routing: direct and fanout, exchanges bound to exchanges, cycles, and alternate exchanges."""
+"""test_routing: direct and fanout, exchanges bound to exchanges, cycles, alternate exchanges."""
 import pytest
 
 
@@ -200,7 +200,7 @@ def test_alternate_of_a_bound_exchange(ch, declare, bind):
 
 
 def test_alternate_is_not_asked_when_bound_to_an_empty_exchange(ch, declare, bind):
-    """The exchange has a matching binding, so its alternate stays out, though no queue is reached."""
+    """The exchange has a matching binding, so its alternate stays out, though no queue is met."""
     spare, inner = declare("fanout"), declare("direct")
     outer = declare("fanout", arguments={"alternate-exchange": spare})
     bind(outer, inner)

@@ -1,4 +1,4 @@
-"""test_settle: get, ack, nack, reject, recover: what is outstanding, what returns, and in which order."""
+"""test_settle: get, ack, nack, reject, recover: what is open, what returns, in which order."""
 import pytest
 
 from wire import Method
@@ -21,8 +21,11 @@ def take(ch, queue, count):
     return [ch.get(queue, no_ack=False) for _ in range(count)]
 
 
-def remaining(ch, queue):
-    """(body, redelivered) of all ready messages, which are gone afterwards."""
+def remaining(ch, queue, given_back=None):
+    """(body, redelivered) of all ready messages, which are gone afterwards. RabbitMQ gives back
+    what a closed channel had from basic.get only after close-ok: say how many to wait for."""
+    if given_back is not None:
+        ch.wait_counts(queue, given_back)
     return [(m.body, m.method["redelivered"]) for m in iter(lambda: ch.get(queue), None)]
 
 
@@ -56,7 +59,7 @@ def test_tag_settled_twice(ch, queue, name):
     take(ch, queue, 2)
     ch.send(name, delivery_tag=1)
     ch.refused(406, UNKNOWN.format(1), name, delivery_tag=1)
-    assert remaining(ch, queue) == [(b"1", True)]
+    assert remaining(ch, queue, 1) == [(b"1", True)]
 
 
 @pytest.mark.parametrize("name", ["basic.ack", "basic.nack", "basic.reject"])
@@ -87,7 +90,7 @@ def test_zero_multiple_is_all_of_the_channel(ch, client, queue, name):
         ch.send(name, delivery_tag=0, multiple=True)
     assert remaining(ch, queue) == [(b"4", False)]
     other.close()
-    assert remaining(ch, queue) == [(b"3", True)]
+    assert remaining(ch, queue, 1) == [(b"3", True)]
 
 
 @pytest.mark.parametrize("name", ["basic.ack", "basic.nack"])
@@ -97,7 +100,7 @@ def test_multiple_up_to_a_tag(ch, queue, name):
     ch.send(name, delivery_tag=3, multiple=True)
     ch.close()
     ch.reopen()
-    assert remaining(ch, queue) == [(b"3", True), (b"4", True)]
+    assert remaining(ch, queue, 2) == [(b"3", True), (b"4", True)]
 
 
 @pytest.mark.parametrize("name", ["basic.ack", "basic.nack"])
@@ -107,7 +110,7 @@ def test_multiple_of_a_settled_tag_with_others_below(ch, queue, name):
     take(ch, queue, 3)
     ch.send("basic.ack", delivery_tag=2)
     ch.refused(406, UNKNOWN.format(2), name, delivery_tag=2, multiple=True)
-    assert remaining(ch, queue) == [(b"0", True), (b"2", True)]
+    assert remaining(ch, queue, 2) == [(b"0", True), (b"2", True)]
 
 
 @pytest.mark.parametrize("name", ["basic.ack", "basic.nack"])
@@ -115,7 +118,7 @@ def test_multiple_above_all_given(ch, queue, name):
     fill(ch, queue, 3)
     take(ch, queue, 3)
     ch.refused(406, UNKNOWN.format(9), name, delivery_tag=9, multiple=True)
-    assert remaining(ch, queue) == [(b"0", True), (b"1", True), (b"2", True)]
+    assert remaining(ch, queue, 3) == [(b"0", True), (b"1", True), (b"2", True)]
 
 
 @pytest.mark.parametrize("name", ["basic.ack", "basic.nack"])
@@ -133,7 +136,7 @@ def test_acks_out_of_order(ch, queue):
         ch.send("basic.ack", delivery_tag=tag)
     ch.close()
     ch.reopen()
-    assert [body for body, _ in remaining(ch, queue)] == bodies(0, 2, 4)
+    assert [body for body, _ in remaining(ch, queue, 3)] == bodies(0, 2, 4)
 
 
 @pytest.mark.parametrize("name", ["basic.nack", "basic.reject"])
@@ -240,7 +243,7 @@ def test_unknown_tag_requeues_the_rest(ch, queue):
     fill(ch, queue, 3)
     take(ch, queue, 2)
     ch.refused(406, UNKNOWN.format(7), "basic.ack", delivery_tag=7)
-    assert remaining(ch, queue) == [(b"0", True), (b"1", True), (b"2", False)]
+    assert remaining(ch, queue, 3) == [(b"0", True), (b"1", True), (b"2", False)]
 
 
 def test_tags_start_again_after_reopening(ch, queue):
@@ -248,4 +251,5 @@ def test_tags_start_again_after_reopening(ch, queue):
     take(ch, queue, 1)
     ch.close()
     ch.reopen()
+    ch.wait_counts(queue, 1)
     assert take(ch, queue, 1)[0].method["delivery_tag"] == 1

@@ -17,7 +17,8 @@ PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 SECONDS = 10
 CAPABILITIES = {
     "publisher_confirms": True, "exchange_exchange_bindings": True, "basic.nack": True,
-    "consumer_cancel_notify": True, "connection.blocked": True, "authentication_failure_close": True,
+    "consumer_cancel_notify": True, "connection.blocked": True,
+    "authentication_failure_close": True,
 }
 
 Frame = collections.namedtuple("Frame", "type channel payload")
@@ -51,7 +52,7 @@ def content_frames(channel, body, properties=b"\x00\x00", frame_max=131072):
 
 
 def ids(method):
-    """(class id, method id) of a name; (0, 0) for None, which closes carry when no method is guilty."""
+    """(class id, method id) of a name; (0, 0) for None, when a close blames no method."""
     return METHODS[method][0] if method else (0, 0)
 
 
@@ -98,7 +99,7 @@ class Wire:
         return Frame(frame_type, channel, payload)
 
     def next(self):
-        """The next frame as a Method, or as a bare Frame if it is of another type. Skips heartbeats."""
+        """The next frame as a Method, or a bare Frame of another type. Skips heartbeats."""
         got = self.frame()
         while got.type == HEARTBEAT:
             got = self.frame()
@@ -112,7 +113,7 @@ class Wire:
         return "the conversation's end:\n  " + "\n  ".join(self.trace)
 
     def expect(self, channel, name, **fields):
-        """The next frame must be this method, with at least these field values. Returns its fields."""
+        """The next frame must be this method, with at least these values. Returns its fields."""
         got = self.next()
         assert isinstance(got, Method), f"expected {name}, got {got}\n{self.story()}"
         assert (got.channel, got.name) == (channel, name), self.story()
@@ -141,7 +142,7 @@ class Wire:
         self.expect_end()
 
     def start(self, **overrides):
-        """Protocol header, connection.start, start_ok with PLAIN guest/guest unless told otherwise."""
+        """Protocol header, connection.start, start_ok: PLAIN guest/guest unless told otherwise."""
         self.send_bytes(PROTOCOL_HEADER)
         started = self.expect(0, "connection.start")
         values = {"client_properties": {"capabilities": CAPABILITIES}, "mechanism": "PLAIN",
@@ -201,7 +202,7 @@ class Channel:
         self.send("channel.close_ok")
 
     def refused(self, code, text, method, **fields):
-        """Send a method that must close the channel, and open the channel again for the next one."""
+        """Send a method that must close the channel; open the channel again for the next one."""
         self.send(method, **fields)
         self.expect_close(code, text, method)
         self.reopen()
@@ -271,14 +272,14 @@ class Channel:
         return ok["message_count"], ok["consumer_count"]
 
     def wait_counts(self, queue, messages, consumers=0):
-        """Until a declare tells these counts: RabbitMQ lets the question overtake publishes and acks."""
+        """Until a declare tells these counts: RabbitMQ's answer may overtake publishes and acks."""
         deadline = time.monotonic() + SECONDS
         while self.counts(queue) != (messages, consumers):
             assert time.monotonic() < deadline, f"{self.counts(queue)}, not {messages, consumers}"
 
     def quiet(self, queue):
-        """Nothing is on its way from this queue to this channel: a second answer has been through the
-        queue after everything that it had sent before the first, and no question overtook."""
+        """Nothing is on its way from this queue to this channel: a second answer has been through
+        the queue after everything that it had sent before the first."""
         for _ in range(2):
             self.call("queue.unbind", queue=queue, exchange="amq.direct", routing_key="no such key")
             self.counts(queue)
