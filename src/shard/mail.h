@@ -31,7 +31,8 @@ enum mail_kind {
     MAIL_FORGET,    /* registrar to a shard: the queue has left the topology; free its slot */
     MAIL_GONE,      /* shard to registrar: an auto-delete queue has ended; its name in `name` */
     MAIL_LEAVE,     /* shard to registrar: a connection ends; its exclusive queues go */
-    MAIL_LEFT       /* back */
+    MAIL_LEFT,      /* back */
+    MAIL_ALARM      /* to every shard: look at the alarm again */
 };
 
 /* A queue's name on its own: any bytes, so not a zero-terminated text. */

@@ -403,7 +403,8 @@ static void on_mail(struct registrar *registrar, const struct mail *mail) {
     case MAIL_MAKE:
     case MAIL_REMOVE:
     case MAIL_FORGET:
-    case MAIL_LEFT: break;
+    case MAIL_LEFT:
+    case MAIL_ALARM: break;
     }
     unreachable_here();
 }

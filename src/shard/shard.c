@@ -160,6 +160,7 @@ static void on_mail(struct shard *shard, uint32_t from, const struct mail *mail)
     case MAIL_REMOVE: on_remove(shard, mail); return;
     case MAIL_FORGET: queue_host_forget(shard, mail->ref); return;
     case MAIL_LEFT: client_on_left(shard, mail->ref); return;
+    case MAIL_ALARM: return; /* the turn that it began looks at the alarm */
     case MAIL_CHANGE:
     case MAIL_MADE:
     case MAIL_REMOVED:
@@ -198,6 +199,21 @@ static void send_home(struct shard *shard) {
     }
 }
 
+/* Raises or clears the alarm; true when it changed. It clears a little below where it was raised,
+ * so that it does not flutter. Whoever changes it looks again: another shard may have told
+ * meanwhile, and nobody else might look for long. */
+static bool decide_alarm(struct broker *broker) {
+    int64_t limit = (int64_t)min_u64(broker->memory_limit, INT64_MAX);
+    bool changed = false;
+    for (;;) {
+        bool was = atomic_load(&broker->memory_alarm);
+        int64_t used = atomic_load(&broker->memory_used);
+        bool alarm = was ? used >= limit / 20 * 19 : used > limit;
+        if (alarm == was) return changed;
+        if (atomic_compare_exchange_strong(&broker->memory_alarm, &was, alarm)) changed = true;
+    }
+}
+
 static void tell_memory(struct shard *shard) {
     struct broker *broker = shard->broker;
     int64_t used = (int64_t)message_pool_bytes(shard->pool);
@@ -206,12 +222,13 @@ static void tell_memory(struct shard *shard) {
     if (moved > -MEMORY_TELL_BYTES && moved < MEMORY_TELL_BYTES && used != 0) return;
     if (moved == 0) return;
     shard->memory_told = used;
-    int64_t total = atomic_fetch_add(&broker->memory_used, moved) + moved;
-    /* The alarm clears a little below where it was raised, so that it does not flutter. */
-    if (total > (int64_t)broker->memory_limit)
-        atomic_store(&broker->memory_alarm, true);
-    else if (total < (int64_t)(broker->memory_limit / 20 * 19))
-        atomic_store(&broker->memory_alarm, false);
+    atomic_fetch_add(&broker->memory_used, moved);
+    if (!decide_alarm(broker)) return;
+    /* Who sleeps has to look too: its publishers may wait for nothing else. */
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        if (i == shard->number) continue;
+        *mesh_post(broker->mesh, shard->number, i) = (struct mail){.kind = MAIL_ALARM};
+    }
 }
 
 static void spread_alarm(struct shard *shard) {
