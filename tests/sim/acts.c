@@ -142,6 +142,7 @@ static void act_publish(struct lane *lane) {
     letter->mandatory = world->swarm.mandatory && chance(lane, 40);
     letter->size = (uint32_t)dice(lane, world->swarm.body_bytes);
     if (world->swarm.large_bodies && chance(lane, 5)) letter->size = (uint32_t)dice(lane, 150000);
+    if (world->swarm.floods && chance(lane, 30)) letter->size = (uint32_t)dice(lane, 300000);
     lane_published(lane, letter);
     if (risky) *(lane->tx ? &lane->tx_risky : &lane->risky) = true;
     /* A missing exchange is refused at once too. */

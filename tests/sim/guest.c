@@ -127,7 +127,7 @@ void guest_tick(struct guest *guest) {
 /* May the broker hang up on it? */
 static bool may_be_dropped(const struct guest *guest) {
     const struct world *world = guest->world;
-    if (guest->garbled || !guest->wire->adopted) return true;
+    if (guest->garbled || !guest->wire->adopted || world->stopping) return true;
     if (guest->state == GUEST_SHAKING && world->now_ms >= guest->opened_ms + HANDSHAKE_MS_MAX)
         return true;
     uint64_t silent_ms = max_u64(guest->wire->silent_ms, world->now_ms - guest->wire->heard_ms);
@@ -191,7 +191,8 @@ static void tune_ok(struct guest *guest, const struct amqp_connection_tune *tune
 }
 
 static void on_close(struct guest *guest, const struct amqp_connection_close *close) {
-    if (!guest->garbled)
+    bool stops = guest->world->stopping && close->reply_code == REPLY_CONNECTION_FORCED;
+    if (!guest->garbled && !stops)
         world_fail(guest->world, close, "client %u was closed: %u %.*s", guest->number,
             close->reply_code, (int)close->reply_text.size, (const char *)close->reply_text.data);
     guest_send(guest, 0, &(struct method){.kind = METHOD_connection_close_ok});

@@ -29,6 +29,8 @@
     PLANT(watermarks_lost, liveness, "no more watermarks after a while: confirms never come")      \
     PLANT(change_unanswered, liveness, "the registrar's answer gets lost")                         \
     PLANT(fence_lost, liveness, "a fence does not come back")                                      \
+    PLANT(bell_lost, liveness, "a shard that sleeps is not woken")                                 \
+    PLANT(credit_lost, liveness, "byte credit does not come back to a queue")                      \
     PLANT(heartbeat_silent, heartbeat, "the broker says no heartbeats")                            \
     PLANT(queue_not_forgotten, memory, "the mail that frees a deleted queue gets lost")            \
     PLANT(message_not_sent_home, memory, "released messages do not get home")                      \
@@ -47,6 +49,9 @@ enum plant {
 void plant_choose(enum plant plant);
 bool plant_choose_named(const char *name);
 bool plant_on(enum plant plant);
+
+/* True when a bell is to be lost. */
+bool plant_loses_bell(void);
 
 /* Static text; and who must find it. */
 const char *plant_name(enum plant plant);

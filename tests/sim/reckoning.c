@@ -238,6 +238,7 @@ static void check_shard(struct world *world, const struct shard *shard) {
 }
 
 static void check_nothing_left(struct world *world) {
+    world_take_all_mail(world);
     for (uint32_t i = 0; i < world->swarm.shards; i++)
         check_shard(world, world->broker->shards[i]);
     if (!registrar_idle(world->registrar))
@@ -248,11 +249,35 @@ static void check_nothing_left(struct world *world) {
     }
 }
 
-void reckoning(struct world *world) {
-    world->settling = true;
+/* An alarm that one shard has raised or cleared is known to all, also to those that were asleep. */
+static void check_alarm(struct world *world) {
+    bool alarm = broker_alarm(world->broker) != NULL;
+    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+        if (world->broker->shards[i]->alarm_seen != alarm)
+            world_fail(world, liveness, "shard %u has not heard that the alarm is %s", i,
+                alarm ? "on" : "off");
+    }
+}
+
+/* Memory is not short any more: the limit is raised by hand, so all have to be told by hand. */
+static void end_alarm(struct world *world) {
     world->broker->memory_limit = INT64_MAX;
     atomic_store(&world->broker->memory_alarm, false);
+    for (uint32_t i = 0; i < world->swarm.shards; i++)
+        world_wake(world, i);
+}
+
+void reckoning(struct world *world) {
+    world->settling = true;
     world_trace(world, "---- the faults stop");
+    if (world->swarm.alarms) {
+        world_settle(world);
+        check_alarm(world);
+        for (uint32_t i = 0; i < world->swarm.stable; i++)
+            drain(world, &world->card->queues[i]);
+        check_alarm(world);
+        end_alarm(world);
+    }
     world_settle(world);
     check_quiet(world);
     if (world->swarm.heartbeats) check_heartbeats(world);
@@ -279,5 +304,30 @@ void reckoning(struct world *world) {
     world_settle(world);
     if (world->guests[0]->state != GUEST_AWAY)
         world_fail(world, liveness, "the founder cannot close");
+    check_nothing_left(world);
+}
+
+void reckoning_shutdown(struct world *world) {
+    enum { ALL_DEADLINES_MS = 120000 };
+    bool gently = prng_chance(&world->load, 70);
+    world->settling = world->stopping = true;
+    world_trace(world, "---- the broker %s", gently ? "stops" : "drops all connections");
+    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+        struct shard *shard = world->broker->shards[i];
+        world_wake(world, i); /* in truth it is asked by mail */
+        shard_stop(shard, world->now_ms);
+        if (!gently) shard_drop_connections(shard);
+    }
+    world_settle(world);
+    /* Clients that sent garbage do not answer connection.close. */
+    world->now_ms += ALL_DEADLINES_MS;
+    world_settle(world);
+    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+        if (!shard_idle(world->broker->shards[i]))
+            world_fail(world, liveness, "shard %u still has connections after it was stopped", i);
+    }
+    for (uint32_t i = 0; i < world->swarm.shards; i++)
+        shard_drop_queues(world->broker->shards[i]);
+    world_settle(world);
     check_nothing_left(world);
 }

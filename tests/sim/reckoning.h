@@ -8,4 +8,7 @@ struct world;
  * and looks for what was not released. The broker is empty afterwards. */
 void reckoning(struct world *world);
 
+/* The other end: the broker stops, or its connections are dropped, in the middle of everything. */
+void reckoning_shutdown(struct world *world);
+
 #endif

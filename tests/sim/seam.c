@@ -42,6 +42,10 @@ static bool every(uint64_t n) {
     return ++sown.count % n == 0;
 }
 
+bool plant_loses_bell(void) {
+    return plant_on(PLANT_bell_lost) && every(50);
+}
+
 /* ---- mail to queues ---- */
 
 static bool spoil_enqueue(struct mail *mail) {
@@ -110,6 +114,7 @@ static bool spoil(struct mesh *mesh, uint32_t from, uint32_t to, struct mail *ma
     case MAIL_WATERMARK:
         if (plant_on(PLANT_watermark_too_far) && every(10)) mail->count += 1000000;
         return plant_on(PLANT_watermarks_lost) && ++sown.count > 20;
+    case MAIL_CREDIT: return plant_on(PLANT_credit_lost);
     case MAIL_CHANGED: return plant_on(PLANT_change_unanswered) && every(20);
     case MAIL_FENCED: return plant_on(PLANT_fence_lost) && mail->number != 0 && every(10);
     case MAIL_FORGET: return plant_on(PLANT_queue_not_forgotten) && every(3);

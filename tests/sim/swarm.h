@@ -33,8 +33,10 @@
     FEATURE(no_wait, 40)                                                                           \
     FEATURE(crumbs, 25)                                                                            \
     FEATURE(slow_readers, 40)                                                                      \
-    FEATURE(alarms, 10)                                                                            \
-    FEATURE(refused_sockets, 20)
+    FEATURE(alarms, 12)                                                                            \
+    FEATURE(floods, 12)                                                                            \
+    FEATURE(refused_sockets, 20)                                                                   \
+    FEATURE(shutdown, 15)
 
 struct swarm {
     uint32_t shards;

@@ -96,6 +96,7 @@ static bool deliver_up(struct wire *wire, bool all) {
     wire->heard_ms = wire->world->now_ms;
     world_trace(wire->world, "wire %u: broker reads %zu bytes", wire->number, size);
     wire->client->shard->now_ms = wire->world->now_ms;
+    world_wake(wire->world, wire->shard);
     client_on_read(wire->client, bytes_of(bytes, size));
     mem_free(bytes);
     return true;
@@ -119,6 +120,7 @@ static bool notice_end(struct wire *wire) {
         wire->client = NULL;
         wire->broker_closed = true;
         client->shard->now_ms = wire->world->now_ms;
+        world_wake(wire->world, wire->shard);
         client_on_closed(client);
         return true;
     }
@@ -134,6 +136,7 @@ static bool find_room(struct wire *wire) {
     if (!wire->client || !wire->want_write || wire->told_writable) return false;
     if (room(wire) == 0 && !wire->peer_closed) return false;
     wire->told_writable = true;
+    world_wake(wire->world, wire->shard);
     client_on_writable(wire->client);
     return true;
 }

@@ -2,6 +2,7 @@
 #include "sim/world.h"
 
 #include "sim/guest.h"
+#include "sim/plant.h"
 #include "sim/reckoning.h"
 
 #include <stdarg.h>
@@ -63,6 +64,7 @@ struct wire *world_connect(struct world *world) {
     buffer_init(&wire->down, SIZE_MAX);
     wire->shard = broker_assign_shard(world->broker);
     struct mail *mail = mesh_post(world->broker->mesh, 0, wire->shard);
+    world_wake(world, 0); /* it has accepted */
     *mail = (struct mail){.kind = MAIL_ADOPT, .socket = wire};
     world_trace(world, "wire %u: connects to shard %u", wire->number, wire->shard);
     return wire;
@@ -86,9 +88,16 @@ void world_on_end(struct wire *wire) {
     if (guest) guest_on_end(guest);
 }
 
-static void no_bell(void *context, uint32_t actor) {
-    (void)context;
-    (void)actor;
+/* ---- sleep: nobody may need a turn who was not woken for it, as in net/loop.c ---- */
+
+void world_wake(struct world *world, uint32_t shard) {
+    world->asleep[shard] = false;
+}
+
+static void bell(void *context, uint32_t actor) {
+    struct world *world = context;
+    if (plant_loses_bell()) return;
+    world->asleep[actor] = false;
 }
 
 /* ---- life ---- */
@@ -108,10 +117,11 @@ static void create(struct world *world, uint64_t seed) {
             .channel_max = CHANNELS_PER_CONNECTION_MAX,
             .heartbeat_s = HEARTBEAT_S_DEFAULT,
             .message_bytes_max = MESSAGE_BYTES_MAX_DEFAULT},
-        .memory_limit = world->swarm.alarms ? 100000 : INT64_MAX,
+        .memory_limit =
+            world->swarm.alarms ? 20000 + prng_below(&world->secrets, 200000) : INT64_MAX,
         .hash_seed = prng_next(&world->secrets),
     };
-    world->broker = broker_new(world->swarm.shards, &settings, no_bell, NULL);
+    world->broker = broker_new(world->swarm.shards, &settings, bell, world);
     world->registrar = registrar_new(world->broker);
     for (uint32_t i = 0; i < world->swarm.shards; i++) {
         world->io[i] = (struct shard_io){
@@ -138,9 +148,20 @@ static void destroy(struct world *world) {
 
 /* ---- time and chance ---- */
 
-static bool turn(struct world *world, uint32_t actor) {
-    if (actor == world->swarm.shards) return registrar_turn(world->registrar);
-    return shard_turn(world->broker->shards[actor], world->now_ms);
+static bool is_awake(const struct world *world, uint32_t actor) {
+    if (!world->asleep[actor]) return true;
+    return actor != world->broker->registrar &&
+           shard_next_deadline(world->broker->shards[actor]) <= world->now_ms;
+}
+
+static void turn(struct world *world, uint32_t actor) {
+    struct mesh *mesh = world->broker->mesh;
+    mesh_awake(mesh, actor);
+    bool more = actor == world->broker->registrar
+                    ? registrar_turn(world->registrar)
+                    : shard_turn(world->broker->shards[actor], world->now_ms);
+    /* Sockets are polled before the next turn, so that a bell may ring meanwhile. */
+    world->asleep[actor] = !more && mesh_may_sleep(mesh, actor);
 }
 
 static void pass_time(struct world *world) {
@@ -167,7 +188,7 @@ static void move_wire(struct world *world) {
 static void take_turn(struct world *world) {
     uint32_t actor = (uint32_t)prng_below(&world->schedule, world->swarm.shards + 1);
     if (actor == world->swarm.starved && !prng_chance(&world->schedule, 5)) return;
-    (void)turn(world, actor);
+    if (is_awake(world, actor)) turn(world, actor);
 }
 
 /* Does one random thing; true when it was a client's. */
@@ -201,10 +222,11 @@ static bool round_of_all(struct world *world) {
                 world_fail(world, liveness, "wire %u never comes to rest", i);
         }
     }
-    for (uint32_t i = 0; i <= world->swarm.shards; i++)
-        moved = turn(world, i) || moved;
-    for (uint32_t i = 0; i < mesh_actors(world->broker->mesh); i++)
-        moved = !mesh_quiet(world->broker->mesh, i) || moved;
+    for (uint32_t i = 0; i <= world->swarm.shards; i++) {
+        if (!is_awake(world, i)) continue;
+        turn(world, i);
+        moved = true;
+    }
     world->step++;
     return moved;
 }
@@ -213,14 +235,24 @@ void world_settle(struct world *world) {
     bool settling = world->settling;
     world->settling = true;
     world->verdict->step = world->step;
-    /* What the last turns have written is seen in the next round only. */
-    for (uint32_t still = 0; still < 4; still++) {
-        if (round_of_all(world)) still = 0;
+    while (round_of_all(world)) {
         if (world->step > world->verdict->step + SETTLE_STEPS_MAX)
             world_fail(world, liveness, "the broker never comes to rest");
     }
     world->settling = settling;
     check_all(world);
+}
+
+void world_take_all_mail(struct world *world) {
+    struct mesh *mesh = world->broker->mesh;
+    bool left = true;
+    for (int round = 0; left && round < 1000; round++) {
+        left = false;
+        for (uint32_t i = 0; i <= world->swarm.shards; i++)
+            turn(world, i);
+        for (uint32_t i = 0; i <= world->swarm.shards; i++)
+            left = left || !mesh_quiet(mesh, i);
+    }
 }
 
 static void found(struct world *world) {
@@ -247,7 +279,10 @@ void world_run(uint64_t seed, struct verdict *verdict, bool verbose) {
     uint32_t acts = 0;
     while (acts < world->swarm.acts)
         acts += happen(world);
-    reckoning(world);
+    if (world->swarm.shutdown)
+        reckoning_shutdown(world);
+    else
+        reckoning(world);
     destroy(world);
     mem_free(world);
 }

@@ -14,7 +14,7 @@
 struct card;
 struct guest;
 
-enum { GUESTS_MAX = 8, WIRES_MAX = 256, SETTLE_STEPS_MAX = 200000 };
+enum { GUESTS_MAX = 8, ACTORS_MAX = 6, WIRES_MAX = 256, SETTLE_STEPS_MAX = 200000 };
 
 struct world {
     struct verdict *verdict; /* borrowed */
@@ -27,7 +27,9 @@ struct world {
     uint64_t now_ms;
     uint64_t step;
     bool verbose;
-    bool settling; /* faults are off */
+    bool settling;           /* faults are off */
+    bool stopping;           /* the broker is told to stop: it may close everybody */
+    bool asleep[ACTORS_MAX]; /* actors that wait for a bell, a socket or a deadline */
     struct broker *broker;
     struct registrar *registrar;
     struct shard_io io[4];
@@ -52,6 +54,13 @@ void world_on_end(struct wire *wire);
 /* Lets everything that is under way arrive and be done; fails the liveness checker when it does
  * not end. */
 void world_settle(struct world *world);
+
+/* All actors take turns, asleep or not, until there is no mail left: mail that can wait wakes
+ * nobody. */
+void world_take_all_mail(struct world *world);
+
+/* From the wires: a shard's poll returns. */
+void world_wake(struct world *world, uint32_t shard);
 
 /* Folds bytes into the hash of all that happened. */
 void world_hash(struct world *world, struct bytes bytes);
