@@ -2,6 +2,7 @@
  *
  *     main thread    the registrar's loop, and signals
  *     shard threads  one loop each; the first one also accepts
+ *     admin thread   HTTP (src/admin)
  */
 #include "daemon/server.h"
 
@@ -13,6 +14,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "admin/admin.h"
 #include "base/memory.h"
 #include "base/str.h"
 #include "daemon/config.h"
@@ -33,13 +35,15 @@ struct worker {
     struct loop *loop;
     struct shard_io io;
     pthread_t thread;
-    struct visit visit; /* stop or end, sent by the main thread */
+    struct visit stop; /* sent by the main thread, each once */
+    struct visit end;
 };
 
 struct server {
     const struct log *log;
     struct broker *broker;
     struct registrar *registrar;
+    struct admin *admin;
     struct loop *loop; /* the registrar's */
     struct worker *workers;
     int listener_fds[LISTENERS_MAX];
@@ -201,6 +205,8 @@ static void bell(void *context, uint32_t actor) {
     struct server *server = context;
     if (actor == server->broker->registrar)
         loop_bell(server->loop);
+    else if (actor == server->broker->admin)
+        admin_bell(server->admin);
     else
         loop_bell(server->workers[actor].loop);
 }
@@ -257,29 +263,24 @@ struct server *server_start(const struct server_options *options) {
     for (uint32_t i = 0; i < options->listener_count; i++)
         server->listeners[i] = listener_start(
             server->workers[0].loop, options->listeners[i], &LISTENER_EVENTS, server);
+    server->admin =
+        admin_new(server->broker, &(struct admin_settings){.management = options->management,
+                                      .metrics = options->metrics,
+                                      .descriptors_max = options->descriptors_max,
+                                      .data_dir = options->data_dir});
     watch_signals(server);
     for (uint32_t i = 0; i < options->shards; i++) {
         struct worker *worker = &server->workers[i];
         check(pthread_create(&worker->thread, NULL, worker_main, worker) == 0);
     }
+    admin_start(server->admin);
     return server;
 }
 
 /* ---- the end ---- */
 
-static void visit_shards(
-    struct server *server, void (*run)(struct shard *shard, struct visit *visit)) {
-    struct broker *broker = server->broker;
-    for (uint32_t i = 0; i < broker->shard_count; i++) {
-        server->workers[i].visit.run = run;
-        struct mail *mail = mesh_post(broker->mesh, broker->registrar, i);
-        *mail = (struct mail){.kind = MAIL_VISIT, .visit = &server->workers[i].visit};
-    }
-    mesh_publish(broker->mesh, broker->registrar);
-}
-
 static void visit_stop(struct shard *shard, struct visit *visit) {
-    struct worker *worker = CONTAINER_OF(visit, struct worker, visit);
+    struct worker *worker = CONTAINER_OF(visit, struct worker, stop);
     struct server *server = worker->server;
     if (shard->number == 0) {
         for (uint32_t i = 0; i < server->listener_count; i++)
@@ -291,7 +292,21 @@ static void visit_stop(struct shard *shard, struct visit *visit) {
 
 static void visit_end(struct shard *shard, struct visit *visit) {
     (void)shard;
-    loop_end(CONTAINER_OF(visit, struct worker, visit)->loop);
+    loop_end(CONTAINER_OF(visit, struct worker, end)->loop);
+}
+
+/* Tells every shard to stop, or to end. Each worker has a visit for either: the one before may still
+ * be looked at. */
+static void visit_shards(struct server *server, bool end) {
+    struct broker *broker = server->broker;
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        struct worker *worker = &server->workers[i];
+        struct visit *visit = end ? &worker->end : &worker->stop;
+        visit->run = end ? visit_end : visit_stop;
+        struct mail *mail = mesh_post(broker->mesh, broker->registrar, i);
+        *mail = (struct mail){.kind = MAIL_VISIT, .visit = visit};
+    }
+    mesh_publish(broker->mesh, broker->registrar);
 }
 
 static bool all_idle(const struct server *server) {
@@ -307,7 +322,7 @@ static void on_stop_timer(uv_timer_t *timer) {
     bool late = loop_now(server->loop) >= server->stop_deadline_ms;
     if (!all_idle(server) && !late) return;
     uv_timer_stop(timer);
-    visit_shards(server, visit_end);
+    visit_shards(server, true);
     loop_end(server->loop);
 }
 
@@ -328,7 +343,7 @@ static void on_signal(uv_signal_t *handle, int number) {
     server->stopping = true;
     say_stopping(server, number);
     server->stop_deadline_ms = loop_now(server->loop) + STOP_GRACE_MS;
-    visit_shards(server, visit_stop);
+    visit_shards(server, false);
     uv_timer_init(loop_uv(server->loop), &server->stop_timer);
     server->stop_timer.data = server;
     uv_timer_start(&server->stop_timer, on_stop_timer, STOP_LOOK_MS, STOP_LOOK_MS);
@@ -340,6 +355,7 @@ void server_run(struct server *server, void (*on_reload)(void *context), void *c
     loop_run(server->loop);
     for (uint32_t i = 0; i < server->broker->shard_count; i++)
         pthread_join(server->workers[i].thread, NULL);
+    admin_stop(server->admin);
 }
 
 /* All threads have ended: this one takes all turns until no mail is left. */
@@ -347,6 +363,7 @@ static void settle_mail(struct server *server) {
     bool more = true;
     while (more || !mesh_all_quiet(server->broker->mesh)) {
         more = registrar_turn(server->registrar);
+        more = admin_turn(server->admin, 0) || more;
         for (uint32_t i = 0; i < server->broker->shard_count; i++) {
             struct shard *shard = server->broker->shards[i];
             more = shard_turn(shard, shard->now_ms) || more;
@@ -356,6 +373,7 @@ static void settle_mail(struct server *server) {
 
 void server_free(struct server *server) {
     struct broker *broker = server->broker;
+    admin_close(server->admin);
     for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_drop_connections(broker->shards[i]);
     settle_mail(server);
@@ -368,6 +386,7 @@ void server_free(struct server *server) {
     settle_mail(server);
     for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_free(broker->shards[i]);
+    admin_free(server->admin);
     loop_free(server->loop);
     registrar_free(server->registrar);
     broker_free(broker);

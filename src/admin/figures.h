@@ -1,0 +1,28 @@
+/* figures: everything that is counted, of all shards together. */
+#ifndef ADMIN_FIGURES_H
+#define ADMIN_FIGURES_H
+
+#include "admin/node.h"
+#include "admin/survey.h"
+
+struct figures {
+    struct survey_sums sums;
+    struct node_facts node;
+    uint64_t descriptors_max;
+    uint64_t memory_limit;  /* bytes */
+    uint64_t message_bytes; /* memory of messages */
+    bool memory_alarm;
+    uint32_t shards;
+    const char *node_name; /* borrowed */
+    const char *cluster_name;
+    const char *version; /* what clients are told */
+    const char *product;
+#define COUNTER(name, kind, metric, text) uint64_t name;
+#include "shard/counters.def"
+#undef COUNTER
+};
+
+/* All but the sums, which take questions to the shards. */
+void figures_read(const struct node *node, struct figures *ret_figures);
+
+#endif
