@@ -295,8 +295,8 @@ static void visit_end(struct shard *shard, struct visit *visit) {
     loop_end(CONTAINER_OF(visit, struct worker, end)->loop);
 }
 
-/* Tells every shard to stop, or to end. Each worker has a visit for either: the one before may still
- * be looked at. */
+/* Tells every shard to stop, or to end. Each worker has a visit for either: the one before may
+ * still be looked at. */
 static void visit_shards(struct server *server, bool end) {
     struct broker *broker = server->broker;
     for (uint32_t i = 0; i < broker->shard_count; i++) {

@@ -16,7 +16,7 @@ struct socket {
     const struct socket_events *events;
     void *owner;
     struct list_node in_finishing; /* of the loop */
-    struct farewell *farewell;         /* while it is being finished */
+    struct farewell *farewell;     /* while it is being finished */
     int fd;
     bool closed;
 };

@@ -181,8 +181,8 @@ static void return_credit(struct client *client) {
         if (client->delivered[i] < DELIVERY_CREDIT_BYTES / 4) continue;
         struct mesh *mesh = shard->broker->mesh;
         bool starved = client->starved >> i & 1;
-        struct mail *mail = starved ? mesh_post(mesh, shard->number, i)
-                                    : mesh_post_quietly(mesh, shard->number, i);
+        struct mail *mail =
+            starved ? mesh_post(mesh, shard->number, i) : mesh_post_quietly(mesh, shard->number, i);
         client->starved &= ~((uint64_t)1 << i);
         mail->kind = MAIL_CREDIT;
         mail->ref = client->self;

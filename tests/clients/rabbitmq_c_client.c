@@ -3,9 +3,9 @@
  *     rabbitmq_c_client HOST PORT SCENARIO
  *
  * Exits with 0 when the scenario went as it should. test_rabbitmq_c.py builds and runs it. */
-#include <inttypes.h>
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,12 +15,12 @@
 
 #define WAIT_SECONDS 20
 
-#define EXPECT(condition)                                                                      \
-    do {                                                                                       \
-        if (!(condition)) {                                                                    \
-            fprintf(stderr, "%s:%d: not so: %s\n", __func__, __LINE__, #condition);            \
-            exit(1);                                                                           \
-        }                                                                                      \
+#define EXPECT(condition)                                                                          \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: not so: %s\n", __func__, __LINE__, #condition);                \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
 struct client {
@@ -47,15 +47,15 @@ static void client_open(struct client *client, int frame_max, int heartbeat) {
     EXPECT(socket != NULL);
     EXPECT(amqp_socket_open(socket, client->host, client->port) == AMQP_STATUS_OK);
     expect_normal(amqp_login(client->connection, "/", AMQP_DEFAULT_MAX_CHANNELS, frame_max,
-                             heartbeat, AMQP_SASL_METHOD_PLAIN, "guest", "guest"),
-                  "login");
+                      heartbeat, AMQP_SASL_METHOD_PLAIN, "guest", "guest"),
+        "login");
     EXPECT(amqp_channel_open(client->connection, 1) != NULL);
     expect_normal(amqp_get_rpc_reply(client->connection), "channel.open");
 }
 
 static void client_close(struct client *client) {
-    expect_normal(amqp_connection_close(client->connection, AMQP_REPLY_SUCCESS),
-                  "connection.close");
+    expect_normal(
+        amqp_connection_close(client->connection, AMQP_REPLY_SUCCESS), "connection.close");
     EXPECT(amqp_destroy_connection(client->connection) == AMQP_STATUS_OK);
 }
 
@@ -65,8 +65,8 @@ static bool bytes_are(amqp_bytes_t bytes, const char *text) {
 
 /* An exclusive queue; its name is the caller's to free with amqp_bytes_free. */
 static amqp_bytes_t declare_queue(struct client *client) {
-    amqp_queue_declare_ok_t *ok = amqp_queue_declare(client->connection, 1, amqp_empty_bytes, 0,
-                                                     0, 1, 1, amqp_empty_table);
+    amqp_queue_declare_ok_t *ok =
+        amqp_queue_declare(client->connection, 1, amqp_empty_bytes, 0, 0, 1, 1, amqp_empty_table);
     expect_normal(amqp_get_rpc_reply(client->connection), "queue.declare");
     return amqp_bytes_malloc_dup(ok->queue);
 }
@@ -78,12 +78,12 @@ static void publish(struct client *client, amqp_bytes_t queue, amqp_bytes_t body
         .delivery_mode = AMQP_DELIVERY_PERSISTENT,
     };
     EXPECT(amqp_basic_publish(client->connection, 1, amqp_empty_bytes, queue, 0, 0, &properties,
-                              body) == AMQP_STATUS_OK);
+               body) == AMQP_STATUS_OK);
 }
 
 static void consume(struct client *client, amqp_bytes_t queue, bool no_ack) {
-    amqp_basic_consume(client->connection, 1, queue, amqp_empty_bytes, 0, no_ack, 0,
-                       amqp_empty_table);
+    amqp_basic_consume(
+        client->connection, 1, queue, amqp_empty_bytes, 0, no_ack, 0, amqp_empty_table);
     expect_normal(amqp_get_rpc_reply(client->connection), "basic.consume");
 }
 
@@ -91,16 +91,15 @@ static amqp_envelope_t next_message(struct client *client) {
     amqp_envelope_t envelope;
     struct timeval patience = {.tv_sec = WAIT_SECONDS};
     amqp_maybe_release_buffers(client->connection);
-    expect_normal(amqp_consume_message(client->connection, &envelope, &patience, 0),
-                  "waiting for a message");
+    expect_normal(
+        amqp_consume_message(client->connection, &envelope, &patience, 0), "waiting for a message");
     return envelope;
 }
 
 static amqp_frame_t next_method(struct client *client) {
     amqp_frame_t frame;
     struct timeval patience = {.tv_sec = WAIT_SECONDS};
-    EXPECT(amqp_simple_wait_frame_noblock(client->connection, &frame, &patience) ==
-           AMQP_STATUS_OK);
+    EXPECT(amqp_simple_wait_frame_noblock(client->connection, &frame, &patience) == AMQP_STATUS_OK);
     EXPECT(frame.frame_type == AMQP_FRAME_METHOD);
     return frame;
 }
@@ -152,24 +151,24 @@ static void play_get(struct client *client) {
 static void play_topic(struct client *client) {
     amqp_connection_state_t connection = client->connection;
     amqp_bytes_t exchange = amqp_cstring_bytes("clients.rabbitmq-c.topic");
-    amqp_exchange_declare(connection, 1, exchange, amqp_cstring_bytes("topic"), 0, 0, 1, 0,
-                          amqp_empty_table);
+    amqp_exchange_declare(
+        connection, 1, exchange, amqp_cstring_bytes("topic"), 0, 0, 1, 0, amqp_empty_table);
     expect_normal(amqp_get_rpc_reply(connection), "exchange.declare");
     amqp_bytes_t queue = declare_queue(client);
     EXPECT(amqp_queue_bind(connection, 1, queue, exchange, amqp_cstring_bytes("a.#"),
-                           amqp_empty_table) != NULL);
+               amqp_empty_table) != NULL);
     consume(client, queue, true);
     amqp_basic_publish(connection, 1, exchange, amqp_cstring_bytes("b.c"), 0, 0, NULL,
-                       amqp_cstring_bytes("not this"));
+        amqp_cstring_bytes("not this"));
     amqp_basic_publish(connection, 1, exchange, amqp_cstring_bytes("a.b.c"), 0, 0, NULL,
-                       amqp_cstring_bytes("this"));
+        amqp_cstring_bytes("this"));
     amqp_envelope_t envelope = next_message(client);
     EXPECT(bytes_are(envelope.message.body, "this"));
     EXPECT(bytes_are(envelope.routing_key, "a.b.c"));
     EXPECT(bytes_are(envelope.exchange, "clients.rabbitmq-c.topic"));
     amqp_destroy_envelope(&envelope);
     EXPECT(amqp_queue_unbind(connection, 1, queue, exchange, amqp_cstring_bytes("a.#"),
-                             amqp_empty_table) != NULL);
+               amqp_empty_table) != NULL);
     amqp_bytes_free(queue);
 }
 
@@ -188,16 +187,16 @@ static void play_confirms(struct client *client) {
         EXPECT(ack->multiple || ack->delivery_tag == settled + 1);
         settled = ack->delivery_tag;
     }
-    amqp_queue_declare_ok_t *ok = amqp_queue_declare(client->connection, 1, queue, 1, 0, 0, 0,
-                                                     amqp_empty_table);
+    amqp_queue_declare_ok_t *ok =
+        amqp_queue_declare(client->connection, 1, queue, 1, 0, 0, 0, amqp_empty_table);
     EXPECT(ok != NULL && ok->message_count == 200);
     amqp_bytes_free(queue);
 }
 
 static void play_return(struct client *client) {
     EXPECT(amqp_basic_publish(client->connection, 1, amqp_empty_bytes,
-                              amqp_cstring_bytes("clients.nobody"), 1, 0, NULL,
-                              amqp_cstring_bytes("back")) == AMQP_STATUS_OK);
+               amqp_cstring_bytes("clients.nobody"), 1, 0, NULL,
+               amqp_cstring_bytes("back")) == AMQP_STATUS_OK);
     amqp_frame_t frame = next_method(client);
     EXPECT(frame.payload.method.id == AMQP_BASIC_RETURN_METHOD);
     amqp_basic_return_t *returned = frame.payload.method.decoded;
@@ -236,15 +235,15 @@ static void play_reply_to(struct client *client) {
         .reply_to = pseudo,
         .correlation_id = amqp_cstring_bytes("7"),
     };
-    amqp_basic_publish(client->connection, 1, amqp_empty_bytes, queue, 0, 0, &properties,
-                       amqp_cstring_bytes("?"));
+    amqp_basic_publish(
+        client->connection, 1, amqp_empty_bytes, queue, 0, 0, &properties, amqp_cstring_bytes("?"));
     amqp_envelope_t question = next_message(&server);
     amqp_bytes_t reply_to = question.message.properties.reply_to;
     EXPECT(reply_to.len > pseudo.len && memcmp(reply_to.bytes, pseudo.bytes, pseudo.len) == 0);
     amqp_basic_properties_t back = {._flags = AMQP_BASIC_CORRELATION_ID_FLAG,
-                                    .correlation_id = question.message.properties.correlation_id};
-    amqp_basic_publish(server.connection, 1, amqp_empty_bytes, reply_to, 0, 0, &back,
-                       amqp_cstring_bytes("!"));
+        .correlation_id = question.message.properties.correlation_id};
+    amqp_basic_publish(
+        server.connection, 1, amqp_empty_bytes, reply_to, 0, 0, &back, amqp_cstring_bytes("!"));
     amqp_envelope_t answer = next_message(client);
     EXPECT(bytes_are(answer.message.body, "!"));
     EXPECT(bytes_are(answer.message.properties.correlation_id, "7"));
@@ -256,16 +255,15 @@ static void play_reply_to(struct client *client) {
 
 static void play_channel_error(struct client *client) {
     amqp_connection_state_t connection = client->connection;
-    amqp_queue_declare(connection, 1, amqp_cstring_bytes("clients.absent"), 1, 0, 0, 0,
-                       amqp_empty_table);
+    amqp_queue_declare(
+        connection, 1, amqp_cstring_bytes("clients.absent"), 1, 0, 0, 0, amqp_empty_table);
     amqp_rpc_reply_t reply = amqp_get_rpc_reply(connection);
     EXPECT(reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION);
     EXPECT(reply.reply.id == AMQP_CHANNEL_CLOSE_METHOD);
     amqp_channel_close_t *closed = reply.reply.decoded;
     EXPECT(closed->reply_code == AMQP_NOT_FOUND);
     EXPECT(closed->class_id == 50 && closed->method_id == 10);
-    EXPECT(bytes_are(closed->reply_text,
-                     "NOT_FOUND - no queue 'clients.absent' in vhost '/'"));
+    EXPECT(bytes_are(closed->reply_text, "NOT_FOUND - no queue 'clients.absent' in vhost '/'"));
     amqp_channel_close_ok_t ok = {0};
     EXPECT(amqp_send_method(connection, 1, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok) == 0);
     EXPECT(amqp_channel_open(connection, 1) != NULL);
@@ -274,7 +272,7 @@ static void play_channel_error(struct client *client) {
 
 static void play_connection_error(struct client *client) {
     amqp_exchange_declare(client->connection, 1, amqp_cstring_bytes("clients.x"),
-                          amqp_cstring_bytes("circle"), 0, 0, 0, 0, amqp_empty_table);
+        amqp_cstring_bytes("circle"), 0, 0, 0, 0, amqp_empty_table);
     amqp_rpc_reply_t reply = amqp_get_rpc_reply(client->connection);
     EXPECT(reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION);
     EXPECT(reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD);
@@ -291,8 +289,8 @@ static void play_login_refused(struct client *client) {
     amqp_connection_state_t other = amqp_new_connection();
     amqp_socket_t *socket = amqp_tcp_socket_new(other);
     EXPECT(amqp_socket_open(socket, client->host, client->port) == AMQP_STATUS_OK);
-    amqp_rpc_reply_t reply = amqp_login(other, "/", 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, "guest",
-                                        "wrong");
+    amqp_rpc_reply_t reply =
+        amqp_login(other, "/", 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, "guest", "wrong");
     EXPECT(reply.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION);
     EXPECT(reply.reply.id == AMQP_CONNECTION_CLOSE_METHOD);
     amqp_connection_close_t *closed = reply.reply.decoded;
@@ -315,8 +313,8 @@ static void open_with_cancel_notify(struct client *client) {
     amqp_socket_t *socket = amqp_tcp_socket_new(client->connection);
     EXPECT(amqp_socket_open(socket, client->host, client->port) == AMQP_STATUS_OK);
     expect_normal(amqp_login_with_properties(client->connection, "/", 0, 131072, 0, &properties,
-                                             AMQP_SASL_METHOD_PLAIN, "guest", "guest"),
-                  "login");
+                      AMQP_SASL_METHOD_PLAIN, "guest", "guest"),
+        "login");
     EXPECT(amqp_channel_open(client->connection, 1) != NULL);
 }
 
@@ -379,18 +377,17 @@ static amqp_field_value_t *find(amqp_table_t *table, amqp_bytes_t key) {
 static void play_headers(struct client *client) {
     amqp_bytes_t queue = declare_queue(client);
     amqp_table_entry_t entries[] = {
-        {.key = amqp_cstring_bytes("byte"),
-         .value = {.kind = AMQP_FIELD_KIND_I8, .value.i8 = -8}},
+        {.key = amqp_cstring_bytes("byte"), .value = {.kind = AMQP_FIELD_KIND_I8, .value.i8 = -8}},
         {.key = amqp_cstring_bytes("short"),
-         .value = {.kind = AMQP_FIELD_KIND_I16, .value.i16 = -1600}},
+            .value = {.kind = AMQP_FIELD_KIND_I16, .value.i16 = -1600}},
         {.key = amqp_cstring_bytes("long"),
-         .value = {.kind = AMQP_FIELD_KIND_I64, .value.i64 = INT64_MIN}},
+            .value = {.kind = AMQP_FIELD_KIND_I64, .value.i64 = INT64_MIN}},
         {.key = amqp_cstring_bytes("float"),
-         .value = {.kind = AMQP_FIELD_KIND_F32, .value.f32 = 0.5F}},
+            .value = {.kind = AMQP_FIELD_KIND_F32, .value.f32 = 0.5F}},
         {.key = amqp_cstring_bytes("double"),
-         .value = {.kind = AMQP_FIELD_KIND_F64, .value.f64 = 1e300}},
+            .value = {.kind = AMQP_FIELD_KIND_F64, .value.f64 = 1e300}},
         {.key = amqp_cstring_bytes("time"),
-         .value = {.kind = AMQP_FIELD_KIND_TIMESTAMP, .value.u64 = 1600000000}},
+            .value = {.kind = AMQP_FIELD_KIND_TIMESTAMP, .value.u64 = 1600000000}},
         {.key = amqp_cstring_bytes("void"), .value = {.kind = AMQP_FIELD_KIND_VOID}},
     };
     int count = sizeof entries / sizeof entries[0];
@@ -398,8 +395,8 @@ static void play_headers(struct client *client) {
         ._flags = AMQP_BASIC_HEADERS_FLAG,
         .headers = {.num_entries = count, .entries = entries},
     };
-    amqp_basic_publish(client->connection, 1, amqp_empty_bytes, queue, 0, 0, &properties,
-                       amqp_cstring_bytes("x"));
+    amqp_basic_publish(
+        client->connection, 1, amqp_empty_bytes, queue, 0, 0, &properties, amqp_cstring_bytes("x"));
     consume(client, queue, true);
     amqp_envelope_t envelope = next_message(client);
     amqp_table_t back = envelope.message.properties.headers;
@@ -422,12 +419,11 @@ static void play_channels(struct client *client) {
         EXPECT(amqp_channel_open(connection, channel) != NULL);
     }
     for (amqp_channel_t channel = 2; channel <= 200; channel++) {
-        EXPECT(amqp_queue_declare(connection, channel, amqp_empty_bytes, 0, 0, 1, 1,
-                                  amqp_empty_table) != NULL);
+        EXPECT(amqp_queue_declare(
+                   connection, channel, amqp_empty_bytes, 0, 0, 1, 1, amqp_empty_table) != NULL);
     }
     for (amqp_channel_t channel = 2; channel <= 200; channel++) {
-        expect_normal(amqp_channel_close(connection, channel, AMQP_REPLY_SUCCESS),
-                      "channel.close");
+        expect_normal(amqp_channel_close(connection, channel, AMQP_REPLY_SUCCESS), "channel.close");
     }
 }
 

@@ -188,8 +188,8 @@ static void on_publish(
 static enum reply_code on_look(void *context, struct bytes exchange, char text[256]);
 
 /* Noted as the look at the exchange that it contains, and the copies it routes. */
-static void on_hold(void *context, const struct publish *publish,
-    struct publish_result *ret_result, struct held_route **ret_held) {
+static void on_hold(void *context, const struct publish *publish, struct publish_result *ret_result,
+    struct held_route **ret_held) {
     char cc[256];
     char bcc[256];
     *ret_result = (struct publish_result){.queues = 1};

@@ -277,8 +277,10 @@ static void on_hold(void *host, const struct publish *publish, struct publish_re
     struct held_route **ret_held) {
     (void)publish;
     *ret_result = (struct publish_result){.queues = 1};
-    if (chance(host, 1)) ret_result->code = REPLY_NOT_FOUND;
-    else *ret_held = NEW(struct held_route);
+    if (chance(host, 1))
+        ret_result->code = REPLY_NOT_FOUND;
+    else
+        *ret_held = NEW(struct held_route);
 }
 
 static enum reply_code on_look(void *host, struct bytes exchange, char text[256]) {
