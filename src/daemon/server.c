@@ -393,7 +393,3 @@ void server_free(struct server *server) {
     mem_free(server->workers);
     mem_free(server);
 }
-
-struct broker *server_broker(struct server *server) {
-    return server->broker;
-}

@@ -33,6 +33,4 @@ void server_run(struct server *server, void (*on_reload)(void *context), void *c
 /* Releases everything. */
 void server_free(struct server *server);
 
-struct broker *server_broker(struct server *server);
-
 #endif
