@@ -123,14 +123,14 @@ void channel_on_basic_consume(struct channel *channel, const struct amqp_basic_c
     struct session *session = channel->session;
     struct consuming *consuming = channel_get_consuming(channel);
     struct bytes tag = arguments->consumer_tag;
+    struct bytes queue;
     channel->no_wait = arguments->no_wait;
+    if (!channel_name_queue(channel, arguments->queue, &queue)) return;
     if (consuming_find_tag(consuming, tag)) {
         channel_fault(channel, REPLY_NOT_ALLOWED, "attempt to reuse consumer tag '%.*s'",
             (int)tag.size, (const char *)tag.data);
         return;
     }
-    struct bytes queue;
-    if (!channel_name_queue(channel, arguments->queue, &queue)) return;
     if (bytes_equal(queue, BYTES(REPLY_TO_QUEUE))) {
         consume_replies(channel, arguments);
         return;

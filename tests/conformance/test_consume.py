@@ -306,3 +306,10 @@ def test_unacked_of_a_deleted_queue_can_still_be_settled(ch, queue):
     ch.send("basic.reject", delivery_tag=2, requeue=True)
     ch.send("basic.nack", delivery_tag=0, multiple=True, requeue=True)
     ch.declare()
+
+
+def test_no_queue_is_said_before_a_tag_in_use(connect, ch, queue):
+    ch.consume(queue, "t")
+    other = connect().channel()
+    other.consume(queue, "t")
+    other.refused(404, "NOT_FOUND - no previously declared queue", "basic.consume", consumer_tag="t")
