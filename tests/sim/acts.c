@@ -78,7 +78,10 @@ static struct card_queue *choose_queue(struct lane *lane, bool *ret_risky) {
     *ret_risky = false;
     if (!others || card->queue_count == stable) return &card->queues[dice(lane, stable)];
     *ret_risky = true;
-    return &card->queues[stable + dice(lane, card->queue_count - stable)];
+    struct card_queue *queue = &card->queues[stable + dice(lane, card->queue_count - stable)];
+    if (strcmp(queue->name, CARD_REPLY_QUEUE) != 0) return queue;
+    *ret_risky = false;
+    return &card->queues[0];
 }
 
 static struct card_queue *volatile_queue(struct lane *lane) {
@@ -133,16 +136,41 @@ static bool address(struct lane *lane, struct letter *letter) {
     return risky;
 }
 
+/* Keys in CC and BCC lead to more queues, but to each of them once. */
+static void copy_to_others(struct lane *lane, struct letter *letter) {
+    for (int i = 0; i < 2; i++) {
+        if (!chance(lane, 20)) continue;
+        char *key = letter->copy_to[i];
+        if (letter->exchange[0] == 0)
+            str_format(key, 8, "s%u", (unsigned)dice(lane, STABLE_MAX));
+        else if (strcmp(letter->exchange, "topic") == 0)
+            str_format(key, 8, "%u.%u", (unsigned)dice(lane, 5), (unsigned)dice(lane, 5));
+        else
+            str_format(key, 8, "k%u", (unsigned)dice(lane, 6));
+        letter->targets |= card_route(world_of(lane)->card, letter->exchange, key);
+        letter->unroutable = false;
+    }
+}
+
+/* Its reply consumer is there for certain. */
+static bool may_ask(const struct lane *lane) {
+    if (lane->reply_consumer == 0) return false;
+    const struct model_consumer *consumer = &lane->consumers[lane->reply_consumer - 1];
+    return consumer->active && !consumer->cancelling;
+}
+
 static void act_publish(struct lane *lane) {
     struct world *world = world_of(lane);
     struct letter *letter = card_letter(world->card);
     if (!letter) return;
     bool risky = address(lane, letter);
     letter->targets = card_route(world->card, letter->exchange, letter->key);
+    if (world->swarm.copies) copy_to_others(lane, letter);
     letter->mandatory = world->swarm.mandatory && chance(lane, 40);
     letter->size = (uint32_t)dice(lane, world->swarm.body_bytes);
     if (world->swarm.large_bodies && chance(lane, 5)) letter->size = (uint32_t)dice(lane, 150000);
     if (world->swarm.floods && chance(lane, 30)) letter->size = (uint32_t)dice(lane, 300000);
+    letter->asks = may_ask(lane) && chance(lane, 40);
     lane_published(lane, letter);
     if (risky) *(lane->tx ? &lane->tx_risky : &lane->risky) = true;
     /* A missing exchange is refused at once too. */
@@ -304,6 +332,52 @@ static void act_qos(struct lane *lane) {
         METHOD_basic_qos_ok);
     expect->value = count;
     expect->flag = shared;
+}
+
+/* ---- direct reply-to ---- */
+
+static void act_take_replies(struct lane *lane) {
+    if (lane->reply_consumer != 0 || lane->consumer_count == LANE_CONSUMERS_MAX) return;
+    struct card_queue *queue = card_queue(world_of(lane)->card, CARD_REPLY_QUEUE);
+    if (!queue) return;
+    uint32_t index = lane->consumer_count++;
+    lane->consumers[index] = (struct model_consumer){
+        .queue = queue, .no_ack = true, .last = mem_new_array(LANE_UIDS_MAX, sizeof(uint32_t))};
+    lane->reply_consumer = index + 1;
+    char tag[16];
+    str_format(tag, sizeof tag, "c%u", index);
+    lane_ask(lane,
+        &(struct method){.kind = METHOD_basic_consume,
+            .basic_consume = {.queue = bytes_text(queue->name),
+                .consumer_tag = bytes_text(tag),
+                .no_ack = true}},
+        METHOD_basic_consume_ok)
+        ->consumer = index;
+}
+
+static void act_answer(struct lane *lane) {
+    struct card *card = world_of(lane)->card;
+    if (card->reply_key_count == 0) return;
+    const struct reply_key *key =
+        &card->reply_keys[dice(lane, min_u64(card->reply_key_count, REPLY_KEYS_MAX))];
+    if (chance(lane, 20)) {
+        lane->risky = true; /* whoever asked may be gone */
+        lane_ask(lane,
+            &(struct method){.kind = METHOD_queue_declare,
+                .queue_declare = {.queue = bytes_text(key->key), .passive = true}},
+            METHOD_queue_declare_ok)
+            ->value = 1;
+        return;
+    }
+    struct letter *letter = card_letter(card);
+    if (!letter) return;
+    str_format(letter->key, sizeof letter->key, "%s", key->key);
+    letter->answer_to = key->lane + 1;
+    letter->size = (uint32_t)dice(lane, world_of(lane)->swarm.body_bytes);
+    lane_published(lane, letter);
+    struct method method = {
+        .kind = METHOD_basic_publish, .basic_publish = {.routing_key = bytes_text(letter->key)}};
+    guest_send_message(lane->guest, lane->number, &method, letter);
 }
 
 /* ---- topology ---- */
@@ -497,6 +571,8 @@ static void lane_act(struct lane *lane) {
         {act_get, 6, swarm->get},
         {act_recover, 2, swarm->recover},
         {act_qos, 4, swarm->prefetch || swarm->shared_prefetch},
+        {act_take_replies, 3, swarm->replies},
+        {act_answer, 6, swarm->replies},
         {act_purge, 1, swarm->purge},
         {act_inspect, 2, true},
         {act_declare, 5, swarm->volatile_queues},

@@ -123,8 +123,13 @@ static void check_route(struct card *card, const struct sighting *sighting) {
     bool routed = true;
     if (queue->stable)
         routed = letter->targets & 1u << (queue - card->queues);
+    else if (letter->answer_to != 0)
+        routed = letter->answer_to == sighting->lane->uid + 1 &&
+                 strcmp(queue->name, CARD_REPLY_QUEUE) == 0;
     else if (letter->exchange[0] == 0)
-        routed = strcmp(letter->key, queue->name) == 0;
+        routed = strcmp(letter->key, queue->name) == 0 ||
+                 strcmp(letter->copy_to[0], queue->name) == 0 ||
+                 strcmp(letter->copy_to[1], queue->name) == 0;
     if (!routed)
         world_fail(card->world, route, "message %u ('%s', '%s') comes from %s", number,
             letter->exchange, letter->key, queue->name);

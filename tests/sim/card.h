@@ -31,12 +31,15 @@ struct letter {
     uint32_t size;
     uint32_t lane; /* uid of the channel that published it */
     char exchange[24];
-    char key[64];
+    char key[96];
+    char copy_to[2][8]; /* one more key each in CC and BCC, or "" */
     uint8_t fate;
     uint8_t targets; /* stable queues that it is routed to, a bit each */
     bool mandatory;
     bool unroutable; /* for certain */
     bool returned;
+    bool asks;          /* for an answer by direct reply-to */
+    uint32_t answer_to; /* uid of the channel whose reply key it was sent to, plus 1 */
 };
 
 enum copy_state { COPY_UNSEEN, COPY_HELD, COPY_RELEASED, COPY_UNSURE, COPY_SETTLED };
@@ -59,6 +62,16 @@ struct card_queue {
     struct copy *copies; /* [LETTERS_MAX], made on use */
 };
 
+/* A reply key that somebody has seen. */
+struct reply_key {
+    char key[96];
+    uint32_t lane; /* uid of the channel it leads to */
+};
+
+#define CARD_REPLY_QUEUE "amq.rabbitmq.reply-to"
+
+enum { REPLY_KEYS_MAX = 8 };
+
 struct card {
     struct world *world;
     uint64_t clock;
@@ -66,6 +79,8 @@ struct card {
     uint32_t letter_count;
     struct card_queue queues[QUEUES_MAX];
     uint32_t queue_count;
+    struct reply_key reply_keys[REPLY_KEYS_MAX]; /* the latest ones */
+    uint32_t reply_key_count;
     uint32_t lane_count;
     struct lane *lanes[LANE_UIDS_MAX]; /* by uid; NULL once the channel has ended */
 };

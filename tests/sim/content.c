@@ -18,8 +18,28 @@ static struct letter *read_letter(
             (const char *)exchange.data, (int)routing_key.size, (const char *)routing_key.data);
     world_trace(card->world, "client %u.%u < message %u (channel #%u)", lane->guest->number,
         lane->number, card_number(card, letter), lane->uid);
+    if (incoming->has_cc != (letter->copy_to[0][0] != 0))
+        world_fail(card->world, content, "message %u has %s CC", card_number(card, letter),
+            incoming->has_cc ? "a" : "no");
     card_check_body(card, letter, bytes_of(incoming->body.data, incoming->body.size));
     return letter;
+}
+
+/* Who asks has its reply_to replaced by a key, which is remembered for those who answer. */
+static void look_at_reply_to(struct lane *lane, const struct letter *letter) {
+    struct card *card = lane->guest->world->card;
+    const struct incoming *incoming = &lane->incoming;
+    if (incoming->has_bcc)
+        world_fail(card->world, content, "message %u still has its BCC", card_number(card, letter));
+    struct bytes reply_to = bytes_text(incoming->reply_to);
+    bool is_key = bytes_start_with(reply_to, BYTES(CARD_REPLY_QUEUE "."));
+    if (letter->asks != is_key || (!is_key && reply_to.size != 0))
+        world_fail(card->world, content, "message %u is to be answered to '%s'",
+            card_number(card, letter), incoming->reply_to);
+    if (!is_key) return;
+    struct reply_key *key = &card->reply_keys[card->reply_key_count++ % REPLY_KEYS_MAX];
+    key->lane = letter->lane;
+    str_format(key->key, sizeof key->key, "%s", incoming->reply_to);
 }
 
 /* Nobody can count on what comes after the broker was asked to take everything back. */
@@ -76,6 +96,7 @@ static void on_deliver(struct lane *lane, const struct amqp_basic_deliver *deliv
     uint32_t index = 0;
     struct model_consumer *consumer = find_consumer(lane, deliver->consumer_tag, &index);
     struct letter *letter = read_letter(lane, deliver->exchange, deliver->routing_key);
+    look_at_reply_to(lane, letter);
     check_tag(lane, deliver->delivery_tag);
     struct sighting sighting = {
         lane, consumer->queue, letter, deliver->redelivered, consumer->no_ack, given_back(lane)};
@@ -95,6 +116,7 @@ static void on_got(
     struct lane *lane, const struct amqp_basic_get_ok *got, const struct expect *asked) {
     struct card *card = lane->guest->world->card;
     struct letter *letter = read_letter(lane, got->exchange, got->routing_key);
+    look_at_reply_to(lane, letter);
     check_tag(lane, got->delivery_tag);
     struct sighting sighting = {
         lane, asked->queue, letter, got->redelivered, asked->flag, given_back(lane)};

@@ -44,6 +44,17 @@ void guest_send(struct guest *guest, uint16_t channel, const struct method *meth
     guest->said_ms = guest->world->now_ms;
 }
 
+static void put_copies(struct writer *writer, const struct letter *letter) {
+    static const char *const names[] = {"CC", "BCC"};
+    for (int i = 0; i < 2; i++) {
+        if (letter->copy_to[i][0] == 0) continue;
+        uint8_t *begun = table_begin_array(writer, names[i]);
+        table_put_text(writer, NULL, bytes_text(letter->copy_to[i]));
+        table_end(writer, begun);
+    }
+    check(!writer->bad);
+}
+
 void guest_send_message(struct guest *guest, uint16_t channel, const struct method *publish,
     const struct letter *letter) {
     guest_send(guest, channel, publish);
@@ -55,7 +66,16 @@ void guest_send_message(struct guest *guest, uint16_t channel, const struct meth
         .delivery_mode = (uint8_t)(1 + number % 2),
         .message_id = bytes_text(id),
     };
-    uint8_t encoded[64];
+    uint8_t table[64];
+    struct writer table_writer = writer_over(table, sizeof table);
+    put_copies(&table_writer, letter);
+    properties.headers = writer_bytes(&table_writer);
+    if (properties.headers.size != 0) properties.flags |= PROPERTY_HAS_headers;
+    if (letter->asks) {
+        properties.reply_to = BYTES(CARD_REPLY_QUEUE);
+        properties.flags |= PROPERTY_HAS_reply_to;
+    }
+    uint8_t encoded[128];
     struct writer property_writer = writer_over(encoded, sizeof encoded);
     properties_encode(&property_writer, &properties);
     struct bytes property_bytes = writer_bytes(&property_writer);

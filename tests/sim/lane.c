@@ -4,6 +4,7 @@
 #include "sim/guest.h"
 #include "sim/world.h"
 
+#include "amqp/table.h"
 #include "base/memory.h"
 #include "base/str.h"
 
@@ -51,7 +52,7 @@ void lane_open(struct lane *lane) {
     lane->sent_count = lane->sent_sure = 0;
     lane->next_tag = 1;
     lane->seqno = 0;
-    lane->prefetch = lane->shared = lane->shared_unacked = 0;
+    lane->prefetch = lane->shared = lane->shared_unacked = lane->reply_consumer = 0;
     lane->shared_strict = true;
     lane->incoming.expected = false;
     memset(lane->last_got, 0, sizeof lane->last_got);
@@ -248,6 +249,7 @@ static void on_declared(
     char name[64];
     str_format(
         name, sizeof name, "%.*s", (int)declared->queue.size, (const char *)declared->queue.data);
+    if (expect->value != 0) return; /* a reply key, looked at */
     if (!expect->queue) {
         /* Named by the server. */
         uint32_t before = world->card->queue_count;
@@ -426,6 +428,17 @@ static void content_step(struct lane *lane) {
     lane_on_content(lane, &asked);
 }
 
+static void take_properties(struct incoming *incoming, const struct properties *properties) {
+    struct field field;
+    bool headers = properties->flags & PROPERTY_HAS_headers;
+    struct bytes reply_to =
+        properties->flags & PROPERTY_HAS_reply_to ? properties->reply_to : BYTES("");
+    str_format(incoming->reply_to, sizeof incoming->reply_to, "%.*s", (int)reply_to.size,
+        (const char *)reply_to.data);
+    incoming->has_cc = headers && table_find(properties->headers, BYTES("CC"), &field);
+    incoming->has_bcc = headers && table_find(properties->headers, BYTES("BCC"), &field);
+}
+
 void lane_on_header(struct lane *lane, const struct content_header *header) {
     struct incoming *incoming = &lane->incoming;
     struct properties properties;
@@ -437,6 +450,7 @@ void lane_on_header(struct lane *lane, const struct content_header *header) {
     incoming->size = header->body_size;
     str_format(incoming->message_id, sizeof incoming->message_id, "%.*s",
         (int)properties.message_id.size, (const char *)properties.message_id.data);
+    take_properties(incoming, &properties);
     content_step(lane);
 }
 

@@ -66,6 +66,9 @@ struct incoming {
     struct method method;
     uint8_t strings[1024]; /* the method's */
     char message_id[16];
+    char reply_to[96];
+    bool has_cc;
+    bool has_bcc;
     uint64_t size;
     struct buffer body;
 };
@@ -100,8 +103,9 @@ struct lane {
     uint32_t prefetch; /* for the next consumer */
     uint32_t shared;   /* 0: no limit */
     uint32_t shared_unacked;
-    bool shared_strict; /* set before there was a consumer, not changed since */
-    bool recovering;    /* recover is under way */
+    bool shared_strict;      /* set before there was a consumer, not changed since */
+    uint32_t reply_consumer; /* index plus 1 of the one that takes direct replies */
+    bool recovering;         /* recover is under way */
     uint32_t last_got[STABLE_MAX][LANE_UIDS_MAX]; /* as model_consumer.last, for basic.get */
     uint32_t counted_messages;                    /* by the last declare-ok */
     uint32_t counted_consumers;

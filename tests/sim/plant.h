@@ -24,6 +24,7 @@
     PLANT(consumer_cancelled, tag, "a consumer hears that its queue is gone, which it is not")     \
     PLANT(prefetch_one_more, prefetch, "a consumer gets one message above its prefetch")           \
     PLANT(requeue_drops, lost, "some messages that are given back vanish")                         \
+    PLANT(answer_lost, lost, "a direct reply gets lost")                                           \
     PLANT(enqueue_drops, counts, "some messages vanish on their way to the queue")                 \
     PLANT(one_too_many, counts, "declare-ok counts one message too many")                          \
     PLANT(watermarks_lost, liveness, "no more watermarks after a while: confirms never come")      \

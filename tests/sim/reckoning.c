@@ -47,6 +47,22 @@ static void check_heartbeats(struct world *world) {
     }
 }
 
+/* Answers to whoever still waits for them have arrived. */
+static void check_answers(struct world *world) {
+    struct card *card = world->card;
+    struct card_queue *queue = card_find_queue(card, BYTES(CARD_REPLY_QUEUE));
+    for (uint32_t i = 0; queue && i < card->letter_count; i++) {
+        const struct letter *letter = &card->letters[i];
+        if (letter->answer_to == 0 || letter->fate != LETTER_SURE) continue;
+        const struct lane *lane = card->lanes[letter->answer_to - 1];
+        if (!lane || lane->state != LANE_OPEN || lane->guest->garbled) continue;
+        if (lane->consumers[lane->reply_consumer - 1].cancelling) continue;
+        if (card_copy(card, queue, letter)->state != COPY_SETTLED)
+            world_fail(world, lost, "the answer %u never came to client %u.%u", i,
+                lane->guest->number, lane->number);
+    }
+}
+
 /* ---- counts ---- */
 
 /* Ready messages next to a consumer that could take one. */
@@ -280,6 +296,7 @@ void reckoning(struct world *world) {
     }
     world_settle(world);
     check_quiet(world);
+    check_answers(world);
     if (world->swarm.heartbeats) check_heartbeats(world);
     check_counts(world);
     take_census(world, false);

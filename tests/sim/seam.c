@@ -114,6 +114,7 @@ static bool spoil(struct mesh *mesh, uint32_t from, uint32_t to, struct mail *ma
     case MAIL_WATERMARK:
         if (plant_on(PLANT_watermark_too_far) && every(10)) mail->count += 1000000;
         return plant_on(PLANT_watermarks_lost) && ++sown.count > 20;
+    case MAIL_REPLY: return plant_on(PLANT_answer_lost);
     case MAIL_CREDIT: return plant_on(PLANT_credit_lost);
     case MAIL_CHANGED: return plant_on(PLANT_change_unanswered) && every(20);
     case MAIL_FENCED: return plant_on(PLANT_fence_lost) && mail->number != 0 && every(10);

@@ -36,6 +36,8 @@
     FEATURE(alarms, 12)                                                                            \
     FEATURE(floods, 12)                                                                            \
     FEATURE(refused_sockets, 20)                                                                   \
+    FEATURE(copies, 25)                                                                            \
+    FEATURE(replies, 25)                                                                           \
     FEATURE(shutdown, 15)
 
 struct swarm {
