@@ -251,7 +251,7 @@ struct server *server_start(const struct server_options *options) {
     struct server *server = NEW(struct server);
     server->log = options->log;
     struct broker_settings settings = {
-        .session = options->session, .memory_limit = options->memory_limit};
+        .session = options->session, .log = options->log, .memory_limit = options->memory_limit};
     io_random(NULL, (uint8_t *)&settings.hash_seed, sizeof settings.hash_seed);
     server->broker = broker_new(options->shards, &settings, bell, server);
     server->registrar = registrar_new(server->broker);

@@ -85,6 +85,7 @@ void channel_fault(struct channel *channel, enum reply_code code, const char *fo
     } else if (channel->state == CHANNEL_OPEN) {
         struct reply_text text;
         connection_reply_text(&text, code, format, arguments);
+        connection_complain(session, channel->number, code, &text);
         let_go(channel);
         struct method close = {
             .kind = METHOD_channel_close,

@@ -225,6 +225,12 @@ static uint64_t close_ok_deadline(const struct session *session) {
     return session->now_ms + wait_ms;
 }
 
+void connection_complain(struct session *session, uint16_t channel, enum reply_code code,
+    const struct reply_text *text) {
+    if (session->calls->complain)
+        session->calls->complain(session->host, channel, code, bytes_of(text->data, text->size));
+}
+
 void connection_fault_list(struct session *session, enum reply_code code, enum method_kind kind,
     const char *format, va_list arguments) {
     switch ((enum connection_state)session->state) {
@@ -246,6 +252,7 @@ void connection_fault_list(struct session *session, enum reply_code code, enum m
     }
     struct reply_text text;
     connection_reply_text(&text, code, format, arguments);
+    connection_complain(session, 0, code, &text);
     end_channels(session);
     put_close(session, code, kind, &text);
     connection_enter(session, CONNECTION_CLOSING);

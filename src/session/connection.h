@@ -136,6 +136,10 @@ struct reply_text {
 void connection_reply_text(struct reply_text *ret_text, enum reply_code code, const char *format,
     va_list arguments) PRINTF_LIKE(3, 0);
 
+/* Lets the host note a fault. */
+void connection_complain(
+    struct session *session, uint16_t channel, enum reply_code code, const struct reply_text *text);
+
 /* The only place that changes the state; checks that the edge exists. */
 void connection_enter(struct session *session, enum connection_state state);
 

@@ -133,6 +133,9 @@ struct session_calls {
     void (*finish)(void *host);
     /* There is something for session_flush to do at the end of this turn. Cheap; may repeat. */
     void (*wake)(void *host);
+    /* Something was refused: the channel (0: the connection) is being closed with this reply text.
+     * For people; may be NULL. */
+    void (*complain)(void *host, uint16_t channel, enum reply_code code, struct bytes text);
     /* Fills `data` with unguessable bytes. */
     void (*random)(void *host, uint8_t *data, size_t size);
 };

@@ -239,6 +239,7 @@ static void tell_grant(void *host, queue_ref queue, uint16_t channel, uint32_t t
 static void ask_login(void *host, struct bytes user, struct bytes password) {
     struct client *client = host;
     bool ok = access_login(user, password, client->local);
+    if (!ok) client_note_refused(client, user);
     struct shard *shard = client->shard;
     struct mail *mail = mesh_post(shard->broker->mesh, shard->number, shard->number);
     *mail = (struct mail){.kind = MAIL_LOGGED_IN, .flags = ok, .ref = client->self};
@@ -251,7 +252,9 @@ static bool ask_vhost(void *host, struct bytes name, struct answer *ret_answer) 
     client->vhost = topology_find_vhost(topology, name);
     directory_done(directory);
     *ret_answer = (struct answer){.code = client->vhost ? REPLY_OK : REPLY_NOT_ALLOWED};
-    if (!client->vhost)
+    if (client->vhost)
+        client_note_opened(client);
+    else
         str_format(ret_answer->text, sizeof ret_answer->text, "vhost %.*s not found",
             (int)name.size, (const char *)name.data);
     return true;
@@ -345,5 +348,6 @@ const struct session_calls CLIENT_CALLS = {
     .leave = tell_leave,
     .finish = tell_finish,
     .wake = tell_wake,
+    .complain = client_note_fault,
     .random = fill_random,
 };

@@ -98,6 +98,7 @@ struct client *client_find(struct shard *shard, connection_ref ref) {
 
 /* The socket is closed (by us or them): the session learns of it and lets go of what it holds. */
 static void over(struct client *client) {
+    client_note_closed(client);
     client->socket = NULL;
     deadline_set(&client->shard->deadlines, &client->deadline, UINT64_MAX);
     if (!client->leaving) session_on_disconnect(client->session, client->shard->now_ms);
@@ -161,12 +162,15 @@ void client_on_alarm(struct client *client) {
 }
 
 void client_on_deadline(struct client *client) {
+    bool was_finishing = client->finishing;
     arm(client);
+    if (client->finishing && !was_finishing && !client->reason) client->reason = "timeout";
     client_wake(client);
 }
 
 void client_shut(struct client *client) {
     if (!client->socket || client->leaving) return;
+    client->reason = "shutdown";
     session_shut(client->session, "broker forced connection closure with reason 'shutdown'",
         client->shard->now_ms);
     client_wake(client);

@@ -23,6 +23,7 @@ struct client {
     struct deadline deadline;
     struct vhost *vhost;
     struct ask *asks;
+    const char *reason;    /* static text: why it ends, when that is not the client's doing */
     uint64_t window_bytes; /* published and not yet applied by the owners */
     uint32_t window_publishes;
     uint32_t delivered_sum; /* not 0: some of delivered[] may be due */
@@ -36,6 +37,7 @@ struct client {
     bool leaving;   /* the registrar has been asked to drop its exclusive queues */
     bool left;      /* it has answered */
     bool exclusive; /* it has asked for an exclusive queue */
+    bool entered;   /* its virtual host has been opened */
     bool local;     /* the peer's address is loopback */
     char peer[64];  /* "127.0.0.1:5000" */
 };
@@ -119,5 +121,19 @@ void publisher_on_watermark(struct shard *shard, uint32_t owner, uint64_t count)
 
 /* True while the connection's window has room. */
 bool publisher_window_open(const struct client *client);
+
+/* ---- shard/notes.c: what the log is told of clients ---- */
+
+/* It has logged in and entered its virtual host. */
+void client_note_opened(struct client *client);
+
+/* Its socket is closed; before the session learns of it. */
+void client_note_closed(struct client *client);
+
+/* A wrong user or password, or one who may not come from there. */
+void client_note_refused(struct client *client, struct bytes user);
+
+/* calls->complain. */
+void client_note_fault(void *host, uint16_t channel, enum reply_code code, struct bytes text);
 
 #endif

@@ -28,6 +28,7 @@ struct broker *broker_new(
     broker->vhost = topology_find_vhost(directory_read(broker->directory), BYTES("/"));
     directory_done(broker->directory);
     broker->settings = settings->session;
+    broker->log = settings->log;
     broker->shards = mem_new_array(shards, sizeof(struct shard *));
     broker->memory_limit = settings->memory_limit;
     return broker;

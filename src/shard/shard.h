@@ -15,6 +15,7 @@
 #include "base/base.h"
 #include "base/deadline.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "core/queue.h"
 #include "session/session.h"
 #include "shard/counters.h"
@@ -51,6 +52,7 @@ struct broker {
     struct vhost *vhost; /* "/" */
     struct session_settings settings;
     struct shard **shards;
+    const struct log *log; /* NULL: nothing is noted */
     uint64_t memory_limit; /* bytes; above it publishers are blocked */
     _Atomic int64_t memory_used;
     _Atomic bool memory_alarm;
@@ -58,6 +60,7 @@ struct broker {
 
 struct broker_settings {
     struct session_settings session;
+    const struct log *log; /* borrowed for the broker's life; may be NULL */
     uint64_t memory_limit; /* bytes */
     uint64_t hash_seed;    /* unguessable: peers choose the names that are hashed */
 };
@@ -125,6 +128,7 @@ struct shard {
     struct list dirty;             /* connections with something to flush or to write */
     struct deadlines deadlines;
     int64_t memory_told; /* this shard's part of broker->memory_used */
+    struct log_budget log_budget;
     bool alarm_seen;
     bool stopping;
     struct counters counters;
