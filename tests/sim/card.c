@@ -171,7 +171,7 @@ static bool contest(struct card *card, const struct sighting *sighting, struct c
 /* Does the broker have reasons of its own to close channels, of which others hear first? */
 static bool tame(const struct swarm *swarm) {
     return !swarm->mistakes && !swarm->volatile_queues && !swarm->own_queues && !swarm->exchanges &&
-           !swarm->heartbeats && !swarm->garbage;
+           !swarm->heartbeats && !swarm->garbage && !swarm->replies;
 }
 
 void card_deliver(struct card *card, const struct sighting *sighting) {

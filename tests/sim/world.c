@@ -174,6 +174,7 @@ static void pass_time(struct world *world) {
 static void check_all(struct world *world) {
     for (uint32_t i = 0; i < world->swarm.shards; i++)
         shard_check(world->broker->shards[i]);
+    vhost_check(world->broker->vhost);
 }
 
 static void move_wire(struct world *world) {
