@@ -1,0 +1,364 @@
+/* disk_posix: files of a real directory, written by one thread and made by another.
+ *
+ *      submit ---> lane[WRITER] ---> pwrite, in order    ---+
+ *             ---> lane[MAKER]  ---> create, fill, sync  ---+--> done list --> reap
+ *
+ * The lanes and the list of what is done are three lists behind one mutex. It is held for a few
+ * instructions per commit, never during I/O; a lock-free ring would save nothing that could be
+ * measured beside a synchronous write. */
+#include "store/disk_posix.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/str.h"
+
+enum { MAKE_CHUNK_BYTES = 1024 * 1024, WRITER = 0, MAKER = 1, LANES = 2 };
+
+#define PROBE_NAME   "probe.new"
+#define MAKING_AFTER ".new"
+
+struct disk_file {
+    int fd;      /* written by; O_DIRECT where that works */
+    int read_fd; /* through the page cache */
+};
+
+struct requests {
+    struct disk_request *first;
+    struct disk_request *last;
+};
+
+struct lane {
+    struct disk_posix *posix;
+    struct requests waiting;
+    pthread_cond_t wake;
+    pthread_t thread;
+};
+
+struct disk_posix {
+    struct disk disk;
+    struct disk_posix_settings settings;
+    int dir_fd;
+    enum disk_posix_how how;
+    pthread_mutex_t mutex; /* guards the lists and `ending` */
+    struct lane lanes[LANES];
+    struct requests done;
+    bool ending;
+};
+
+static struct disk_posix *posix_of(struct disk *disk) {
+    return CONTAINER_OF(disk, struct disk_posix, disk);
+}
+
+static void requests_put(struct requests *requests, struct disk_request *request) {
+    request->next = NULL;
+    if (requests->last) {
+        requests->last->next = request;
+    } else {
+        requests->first = request;
+    }
+    requests->last = request;
+}
+
+static struct disk_request *requests_take(struct requests *requests) {
+    struct disk_request *request = requests->first;
+    if (!request) return NULL;
+    requests->first = request->next;
+    if (!requests->first) requests->last = NULL;
+    request->next = NULL;
+    return request;
+}
+
+/* Writes all or fails: a short write of a synchronous write is a failure of the disk. */
+static int write_all(int fd, const uint8_t *data, uint64_t size, uint64_t offset) {
+    ssize_t written = 0;
+    do {
+        written = pwrite(fd, data, size, (off_t)offset);
+    } while (written < 0 && errno == EINTR);
+    if (written < 0) return -errno;
+    return (uint64_t)written == size ? 0 : -EIO;
+}
+
+static int carry_out_write(struct disk_posix *posix, const struct disk_request *request) {
+    int status = write_all(request->file->fd, request->data, request->size, request->offset);
+    if (status == 0 && posix->how == DISK_POSIX_FDATASYNC && fdatasync(request->file->fd) != 0)
+        status = -errno;
+    return status;
+}
+
+/* Fills a new file once, so that later writes change no metadata, and syncs it. */
+static int fill(int fd, const struct disk_request *request, uint8_t *zeroes) {
+    for (uint64_t at = 0; at < request->size; at += MAKE_CHUNK_BYTES) {
+        int status = write_all(fd, zeroes, min_u64(MAKE_CHUNK_BYTES, request->size - at), at);
+        if (status != 0) return status;
+    }
+    int status = write_all(fd, request->data, request->head_size, 0);
+    if (status == 0 && fsync(fd) != 0) status = -errno;
+    return status;
+}
+
+/* A new file gets its name only when it is whole and stable. */
+static int carry_out_make(struct disk_posix *posix, const struct disk_request *request) {
+    char making[DISK_NAME_BYTES_MAX + sizeof MAKING_AFTER];
+    str_format(making, sizeof making, "%s" MAKING_AFTER, request->name);
+    int fd = openat(posix->dir_fd, making, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0) return -errno;
+    uint8_t *zeroes = disk_memory_new(MAKE_CHUNK_BYTES);
+    int status = fill(fd, request, zeroes);
+    disk_memory_free(zeroes);
+    if (close(fd) != 0 && status == 0) status = -errno;
+    if (status == 0 && renameat(posix->dir_fd, making, posix->dir_fd, request->name) != 0)
+        status = -errno;
+    if (status == 0 && fsync(posix->dir_fd) != 0) status = -errno;
+    if (status != 0) unlinkat(posix->dir_fd, making, 0);
+    return status;
+}
+
+static int carry_out(struct disk_posix *posix, const struct disk_request *request) {
+    switch (request->kind) {
+    case DISK_WRITE: return carry_out_write(posix, request);
+    case DISK_MAKE: return carry_out_make(posix, request);
+    }
+    unreachable_here();
+}
+
+static void *lane_main(void *argument) {
+    struct lane *lane = argument;
+    struct disk_posix *posix = lane->posix;
+    pthread_mutex_lock(&posix->mutex);
+    for (;;) {
+        struct disk_request *request = requests_take(&lane->waiting);
+        if (!request && posix->ending) break;
+        if (!request) {
+            pthread_cond_wait(&lane->wake, &posix->mutex);
+            continue;
+        }
+        pthread_mutex_unlock(&posix->mutex);
+        int status = carry_out(posix, request);
+        pthread_mutex_lock(&posix->mutex);
+        request->status = status;
+        bool was_empty = posix->done.first == NULL;
+        requests_put(&posix->done, request);
+        if (!was_empty) continue;
+        pthread_mutex_unlock(&posix->mutex);
+        posix->settings.bell(posix->settings.bell_context);
+        pthread_mutex_lock(&posix->mutex);
+    }
+    pthread_mutex_unlock(&posix->mutex);
+    return NULL;
+}
+
+static void posix_submit(struct disk *disk, struct disk_request *request) {
+    struct disk_posix *posix = posix_of(disk);
+    struct lane *lane = &posix->lanes[request->kind == DISK_WRITE ? WRITER : MAKER];
+    check(request->size % DISK_BLOCK_BYTES == 0 && request->offset % DISK_BLOCK_BYTES == 0);
+    pthread_mutex_lock(&posix->mutex);
+    requests_put(&lane->waiting, request);
+    pthread_cond_signal(&lane->wake);
+    pthread_mutex_unlock(&posix->mutex);
+}
+
+static struct disk_request *posix_reap(struct disk *disk) {
+    struct disk_posix *posix = posix_of(disk);
+    pthread_mutex_lock(&posix->mutex);
+    struct disk_request *request = requests_take(&posix->done);
+    pthread_mutex_unlock(&posix->mutex);
+    return request;
+}
+
+static int posix_list(struct disk *disk, disk_name_fn found, void *context) {
+    int fd = openat(posix_of(disk)->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return -errno;
+    DIR *dir = fdopendir(fd);
+    if (!dir) {
+        int status = -errno;
+        close(fd);
+        return status;
+    }
+    struct dirent *entry = NULL;
+    errno = 0;
+    while ((entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] != '.' && strlen(entry->d_name) < DISK_NAME_BYTES_MAX)
+            found(context, entry->d_name);
+        errno = 0;
+    }
+    int status = -errno;
+    closedir(dir);
+    return status;
+}
+
+static int posix_open(struct disk *disk, const char *name, struct disk_file **ret_file) {
+    struct disk_posix *posix = posix_of(disk);
+    int direct = posix->how == DISK_POSIX_DIRECT ? O_DIRECT | O_DSYNC : 0;
+    int fd = openat(posix->dir_fd, name, O_RDWR | O_CLOEXEC | direct);
+    if (fd < 0) return -errno;
+    int read_fd = openat(posix->dir_fd, name, O_RDONLY | O_CLOEXEC);
+    if (read_fd < 0) {
+        int status = -errno;
+        close(fd);
+        return status;
+    }
+    struct disk_file *file = NEW(struct disk_file);
+    *file = (struct disk_file){.fd = fd, .read_fd = read_fd};
+    *ret_file = file;
+    return 0;
+}
+
+static void posix_close(struct disk *disk, struct disk_file *file) {
+    (void)disk;
+    close(file->read_fd);
+    close(file->fd);
+    mem_free(file);
+}
+
+static int posix_size(struct disk *disk, struct disk_file *file, uint64_t *ret_size) {
+    (void)disk;
+    struct stat about;
+    if (fstat(file->read_fd, &about) != 0) return -errno;
+    *ret_size = (uint64_t)about.st_size;
+    return 0;
+}
+
+static int posix_read(
+    struct disk *disk, struct disk_file *file, uint64_t offset, void *into, size_t size) {
+    (void)disk;
+    uint8_t *at = into;
+    while (size != 0) {
+        ssize_t count = pread(file->read_fd, at, size, (off_t)offset);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return -errno;
+        if (count == 0) return -EIO;
+        at += count;
+        offset += (uint64_t)count;
+        size -= (size_t)count;
+    }
+    return 0;
+}
+
+static int posix_sync(struct disk *disk, struct disk_file *file) {
+    (void)disk;
+    return fsync(file->fd) == 0 ? 0 : -errno;
+}
+
+static int posix_rename(struct disk *disk, const char *from, const char *to) {
+    int dir_fd = posix_of(disk)->dir_fd;
+    return renameat(dir_fd, from, dir_fd, to) == 0 ? 0 : -errno;
+}
+
+static int posix_remove(struct disk *disk, const char *name) {
+    return unlinkat(posix_of(disk)->dir_fd, name, 0) == 0 ? 0 : -errno;
+}
+
+static int posix_sync_dir(struct disk *disk) {
+    return fsync(posix_of(disk)->dir_fd) == 0 ? 0 : -errno;
+}
+
+static const struct disk_calls POSIX_CALLS = {
+    .list = posix_list,
+    .open = posix_open,
+    .close = posix_close,
+    .size = posix_size,
+    .read = posix_read,
+    .sync = posix_sync,
+    .rename = posix_rename,
+    .remove = posix_remove,
+    .sync_dir = posix_sync_dir,
+    .submit = posix_submit,
+    .reap = posix_reap,
+};
+
+/* Some file systems refuse O_DIRECT when a file is opened, others when it is written. */
+static bool takes_direct(int dir_fd) {
+    int fd = openat(dir_fd, PROBE_NAME, O_CREAT | O_RDWR | O_CLOEXEC | O_DIRECT | O_DSYNC, 0600);
+    if (fd < 0) return false;
+    uint8_t *block = disk_memory_new(DISK_BLOCK_BYTES);
+    bool works = write_all(fd, block, DISK_BLOCK_BYTES, 0) == 0;
+    disk_memory_free(block);
+    close(fd);
+    unlinkat(dir_fd, PROBE_NAME, 0);
+    return works;
+}
+
+/* Ends the first `count` lanes, which finish what they have. */
+static void lanes_end(struct disk_posix *posix, int count) {
+    pthread_mutex_lock(&posix->mutex);
+    posix->ending = true;
+    for (int i = 0; i < count; i++)
+        pthread_cond_signal(&posix->lanes[i].wake);
+    pthread_mutex_unlock(&posix->mutex);
+    for (int i = 0; i < count; i++)
+        pthread_join(posix->lanes[i].thread, NULL);
+}
+
+static int lanes_start(struct disk_posix *posix) {
+    for (int i = 0; i < LANES; i++) {
+        posix->lanes[i].posix = posix;
+        pthread_cond_init(&posix->lanes[i].wake, NULL);
+    }
+    for (int i = 0; i < LANES; i++) {
+        struct lane *lane = &posix->lanes[i];
+        int status = pthread_create(&lane->thread, NULL, lane_main, lane);
+        if (status == 0) continue;
+        lanes_end(posix, i);
+        return -status;
+    }
+    return 0;
+}
+
+static void posix_free(struct disk_posix *posix) {
+    for (int i = 0; i < LANES; i++)
+        pthread_cond_destroy(&posix->lanes[i].wake);
+    pthread_mutex_destroy(&posix->mutex);
+    close(posix->dir_fd);
+    mem_free(posix);
+}
+
+int disk_posix_open(const struct disk_posix_settings *settings, struct disk_posix **ret_posix) {
+    check(settings->bell != NULL);
+    int dir_fd = openat(AT_FDCWD, settings->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0) return -errno;
+    struct disk_posix *posix = NEW(struct disk_posix);
+    posix->disk.calls = &POSIX_CALLS;
+    posix->settings = *settings;
+    posix->dir_fd = dir_fd;
+    posix->how =
+        !settings->refuse_direct && takes_direct(dir_fd) ? DISK_POSIX_DIRECT : DISK_POSIX_FDATASYNC;
+    pthread_mutex_init(&posix->mutex, NULL);
+    int status = lanes_start(posix);
+    if (status != 0) {
+        posix_free(posix);
+        return status;
+    }
+    *ret_posix = posix;
+    return 0;
+}
+
+void disk_posix_close(struct disk_posix *posix) {
+    if (!posix) return;
+    lanes_end(posix, LANES);
+    check(posix->done.first == NULL);
+    posix_free(posix);
+}
+
+struct disk *disk_posix_disk(struct disk_posix *posix) {
+    return &posix->disk;
+}
+
+enum disk_posix_how disk_posix_how(const struct disk_posix *posix) {
+    return posix->how;
+}
+
+const char *disk_posix_how_text(enum disk_posix_how how) {
+    switch (how) {
+    case DISK_POSIX_DIRECT: return "direct, synchronous writes";
+    case DISK_POSIX_FDATASYNC: return "writes through the page cache, then fdatasync";
+    }
+    unreachable_here();
+}
