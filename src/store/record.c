@@ -1,0 +1,191 @@
+/* record: encoding and reading one record.
+ *
+ *     0 crc   4 len   8 type 9 flags 10 targets   12 head size   16 message id   24 expiry
+ *    32 targets, head, body, zeroes up to a multiple of 8
+ *
+ * The checksum covers everything behind itself, the length and the zeroes included. */
+#include "store/record.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "store/crc.h"
+#include "store/le.h"
+#include "store/plant.h"
+
+enum { NONE = 0, POINTS = RECORD_POINT_BYTES, SPANS = RECORD_SPAN_BYTES };
+enum {
+    AT_CRC = 0,
+    AT_LEN = 4,
+    AT_TYPE = 8,
+    AT_FLAGS = 9,
+    AT_TARGETS = 10,
+    AT_HEAD = 12,
+    AT_MESSAGE = 16,
+    AT_EXPIRY = 24,
+};
+
+static_assert(AT_EXPIRY + 8 == RECORD_HEADER_BYTES, "the header ends with the expiry");
+
+struct layout {
+    const char *text;
+    uint8_t target_bytes;
+    uint8_t targets_min;
+};
+
+/* What the table says of a type; NULL for one that is not in it. */
+static const struct layout *layout_of(uint8_t type) {
+    static const struct layout LAYOUTS[] = {
+#define RECORD(name, number, layout, targets_min) [number] = {#name, layout, targets_min},
+#include "store/records.def"
+#undef RECORD
+    };
+    if (type >= COUNT_OF(LAYOUTS) || !LAYOUTS[type].text) return NULL;
+    return &LAYOUTS[type];
+}
+
+static size_t rounded(size_t size) {
+    return (size + 7) & ~(size_t)7;
+}
+
+/* Durable queues only, and a settled span ends within its priority. */
+static bool target_is_sound(uint8_t type, const struct record_target *target) {
+    if (target->queue == 0 || (target->queue & QUEUE_ID_TRANSIENT) != 0) return false;
+    if (type != RECORD_ACK) return true;
+    uint64_t place = target->seq & (((uint64_t)1 << SEQ_PRIORITY_SHIFT) - 1);
+    uint64_t room = ((uint64_t)1 << SEQ_PRIORITY_SHIFT) - place;
+    return target->count != 0 && target->count <= room;
+}
+
+int record_validate(const struct record *record) {
+    const struct layout *layout = layout_of((uint8_t)record->type);
+    if (!layout || record->target_count < layout->targets_min) return -EINVAL;
+    if (layout->target_bytes == 0 && record->target_count != 0) return -EINVAL;
+    for (uint32_t i = 0; i < record->target_count; i++)
+        if (!target_is_sound((uint8_t)record->type, &record->targets[i])) return -EINVAL;
+    return record_size(record) <= RECORD_BYTES_MAX ? 0 : -EMSGSIZE;
+}
+
+static size_t target_bytes_of(const struct record *record) {
+    const struct layout *layout = layout_of((uint8_t)record->type);
+    check(layout != NULL);
+    return layout->target_bytes;
+}
+
+static size_t exact_size(const struct record *record) {
+    size_t targets = record->target_count * target_bytes_of(record);
+    return RECORD_HEADER_BYTES + targets + record->head.size + record->body.size;
+}
+
+size_t record_size(const struct record *record) {
+    return rounded(exact_size(record));
+}
+
+static uint8_t *put_bytes(uint8_t *at, struct bytes bytes) {
+    bytes_copy(at, bytes.data, bytes.size);
+    return at + bytes.size;
+}
+
+static uint8_t *put_targets(uint8_t *at, const struct record *record) {
+    size_t target_bytes = target_bytes_of(record);
+    for (uint32_t i = 0; i < record->target_count; i++, at += target_bytes) {
+        le_put_u64(at, record->targets[i].queue);
+        le_put_u64(at + 8, record->targets[i].seq);
+        if (target_bytes == SPANS) le_put_u64(at + 16, record->targets[i].count);
+    }
+    return at;
+}
+
+/* The first byte that the checksum covers. */
+static size_t covered_from(void) {
+    return PLANTED(LENGTH_UNCHECKED) ? AT_TYPE : AT_LEN;
+}
+
+uint32_t record_encode(const struct record *record, uint8_t *at) {
+    size_t exact = exact_size(record);
+    size_t size = rounded(exact);
+    le_put_u32(at + AT_LEN, (uint32_t)exact);
+    at[AT_TYPE] = (uint8_t)record->type;
+    at[AT_FLAGS] = record->flags;
+    le_put_u16(at + AT_TARGETS, record->target_count);
+    le_put_u32(at + AT_HEAD, record->head.size);
+    le_put_u64(at + AT_MESSAGE, record->message_id);
+    le_put_u64(at + AT_EXPIRY, record->expiry_ms);
+    uint8_t *end = at + RECORD_HEADER_BYTES;
+    end = put_targets(end, record);
+    end = put_bytes(end, record->head);
+    end = put_bytes(end, record->body);
+    check((size_t)(end - at) == exact);
+    memset(end, 0, size - exact);
+    uint32_t crc = crc32c(at + covered_from(), size - covered_from());
+    le_put_u32(at + AT_CRC, crc);
+    return crc;
+}
+
+struct record_target record_view_target(const struct record_view *view, uint32_t at) {
+    check(at < view->target_count);
+    const uint8_t *from = view->targets + (size_t)at * view->target_bytes;
+    return (struct record_target){
+        .queue = le_get_u64(from),
+        .seq = le_get_u64(from + 8),
+        .count = view->target_bytes == SPANS ? le_get_u64(from + 16) : 1,
+    };
+}
+
+/* Cuts what follows the header into targets, head and body. */
+static enum record_fault parse_content(const uint8_t *at, size_t exact, struct record_view *view) {
+    const struct layout *layout = layout_of(view->type);
+    size_t left = exact - RECORD_HEADER_BYTES;
+    size_t target_bytes = (size_t)view->target_count * layout->target_bytes;
+    size_t head_bytes = le_get_u32(at + AT_HEAD);
+    if (view->target_count < layout->targets_min) return RECORD_BAD_CONTENT;
+    if (layout->target_bytes == 0 && view->target_count != 0) return RECORD_BAD_CONTENT;
+    if (target_bytes > left || head_bytes > left - target_bytes) return RECORD_BAD_CONTENT;
+    view->target_bytes = layout->target_bytes;
+    view->targets = at + RECORD_HEADER_BYTES;
+    view->head = bytes_of(view->targets + target_bytes, head_bytes);
+    view->body =
+        bytes_of(view->targets + target_bytes + head_bytes, left - target_bytes - head_bytes);
+    for (uint32_t i = 0; i < view->target_count; i++) {
+        struct record_target target = record_view_target(view, i);
+        if (!target_is_sound(view->type, &target)) return RECORD_BAD_CONTENT;
+    }
+    return RECORD_GOOD;
+}
+
+enum record_fault record_parse(struct bytes bytes, struct record_view *ret_view) {
+    if (bytes.size < RECORD_HEADER_BYTES) return RECORD_BAD_LENGTH;
+    const uint8_t *at = bytes.data;
+    size_t exact = le_get_u32(at + AT_LEN);
+    /* The range is checked before the length is rounded or added to anything. */
+    if (exact < RECORD_HEADER_BYTES || exact > RECORD_BYTES_MAX) return RECORD_BAD_LENGTH;
+    size_t size = rounded(exact);
+    if (size > bytes.size) return RECORD_BAD_LENGTH;
+    uint32_t crc = crc32c(at + covered_from(), size - covered_from());
+    if (crc != le_get_u32(at + AT_CRC)) return RECORD_BAD_CHECKSUM;
+    struct record_view view = {
+        .type = at[AT_TYPE],
+        .flags = at[AT_FLAGS],
+        .target_count = le_get_u16(at + AT_TARGETS),
+        .message_id = le_get_u64(at + AT_MESSAGE),
+        .expiry_ms = le_get_u64(at + AT_EXPIRY),
+        .checksum = crc,
+        .size = (uint32_t)size,
+    };
+    enum record_fault fault = RECORD_GOOD;
+    if (layout_of(view.type)) {
+        fault = parse_content(at, exact, &view);
+    } else if ((view.type & RECORD_IGNORABLE) == 0) {
+        fault = RECORD_UNKNOWN;
+    } else {
+        view.target_count = 0;
+    }
+    *ret_view = view;
+    return fault;
+}
+
+const char *record_type_text(uint8_t type) {
+    const struct layout *layout = layout_of(type);
+    return layout ? layout->text : "unknown";
+}
