@@ -1,0 +1,266 @@
+/* journal_file: the files of a journal: made, begun, left, released, used again.
+ *
+ *      made ---> spare ---> active ---> full ---> left ---> marking ---> spare
+ *                                 \---> abandoned -----------^
+ *
+ * A file is full when its last frame has been sent, and left when its successor's header is stable:
+ * from then on it may be released. One that a failure or a crash has cut off is abandoned; the next
+ * header that becomes stable explains its absence from the chain, and then it is marked. */
+#include <errno.h>
+
+#include "base/memory.h"
+#include "base/str.h"
+#include "store/journal_state.h"
+#include "store/plant.h"
+
+void journal_file_free(struct journal *journal, struct journal_file *file) {
+    disk_close(journal->settings.disk, file->handle);
+    disk_memory_free(file->mark);
+    list_remove_if_linked(&file->in_files);
+    mem_free(file);
+}
+
+static void become_spare(struct journal *journal, struct journal_file *file) {
+    list_remove_if_linked(&file->in_files);
+    list_put_last(&journal->spares, &file->in_files);
+    journal->spare_count++;
+    file->state = JOURNAL_FILE_SPARE;
+}
+
+/* The header of a file that is about to be begun. */
+static struct file_header header_of(
+    const struct journal *journal, const struct journal_file *file) {
+    struct file_header header = {
+        .format = FILE_FORMAT,
+        .kind = FILE_JOURNAL,
+        .shard = journal->settings.shard,
+        .file_no = file->file_no,
+        .file_id = file->file_id,
+        .base_lsn = file->base_lsn,
+        .prev_file_no = journal->tail.file_no,
+        .prev_end_lsn = journal->tail.end_lsn,
+        .prev_index_lsn = journal->tail.index_lsn,
+        .created_ms = journal->wall_ms,
+        .durable_lsn = journal->durable_lsn,
+        .released_file_no = journal->released_file_no,
+        .prev_crc = journal->tail.crc,
+    };
+    memcpy(header.node_id, journal->settings.node_id, FILE_NODE_ID_BYTES);
+    return header;
+}
+
+bool journal_file_begin(struct journal *journal) {
+    check(!journal->active);
+    struct list_node *node = list_first(&journal->spares);
+    if (!node || journal->header_sent) return false;
+    struct journal_file *file = LIST_ENTRY(node, struct journal_file, in_files);
+    list_remove(node);
+    journal->spare_count--;
+    list_put_last(&journal->files, &file->in_files);
+    file->state = JOURNAL_FILE_ACTIVE;
+    file->past = false;
+    file->file_no = ++journal->last_file_no;
+    file->file_id = prng_next(&journal->prng);
+    file->base_lsn = journal->next_base_lsn;
+    file->position = 0;
+    journal->next_base_lsn += file->size;
+    journal->active = file;
+    journal->active_offset = FILE_FRAMES_AT;
+    struct file_header header = header_of(journal, file);
+    journal->header_crc = file_header_encode(&header, journal->header);
+    journal->tail = (struct journal_tail){
+        .file_no = file->file_no,
+        .end_lsn = file->base_lsn + FILE_FRAMES_AT,
+        .crc = journal->header_crc,
+    };
+    summaries_clear(&journal->summaries);
+    journal->closing = false;
+    journal->header_write = (struct journal_write){
+        .request = {.kind = DISK_WRITE,
+            .file = file->handle,
+            .data = journal->header,
+            .size = FILE_HEADER_BYTES},
+        .kind = JOURNAL_WRITE_HEADER,
+        .file = file,
+    };
+    journal->header_sent = true;
+    journal->counts.files_begun++;
+    disk_submit(journal->settings.disk, &journal->header_write.request);
+    return true;
+}
+
+static void submit_mark(struct journal *journal, struct journal_file *file) {
+    if (!file->handle) {
+        int status = disk_open(journal->settings.disk, file->name, &file->handle);
+        if (status == 0) status = disk_size(journal->settings.disk, file->handle, &file->size);
+        if (status != 0) {
+            journal_report(journal, JOURNAL_MARK_FAILED, -status);
+            journal_file_free(journal, file);
+            return;
+        }
+    }
+    struct file_header mark = {
+        .format = FILE_FORMAT,
+        .kind = FILE_RELEASED,
+        .shard = journal->settings.shard,
+        .file_no = file->file_no,
+        .file_id = file->file_id,
+        .base_lsn = file->base_lsn,
+    };
+    memcpy(mark.node_id, journal->settings.node_id, FILE_NODE_ID_BYTES);
+    if (!file->mark) file->mark = disk_memory_new(FILE_HEADER_BYTES);
+    file_header_encode(&mark, file->mark);
+    file->state = JOURNAL_FILE_MARKING;
+    file->mark_write = (struct journal_write){
+        .request = {.kind = DISK_WRITE,
+            .file = file->handle,
+            .offset = FILE_MARK_AT,
+            .data = file->mark,
+            .size = FILE_HEADER_BYTES},
+        .kind = JOURNAL_WRITE_MARK,
+        .file = file,
+    };
+    journal->marks_sent++;
+    disk_submit(journal->settings.disk, &file->mark_write.request);
+    if (PLANTED(EARLY_RECYCLE)) {
+        become_spare(journal, file);
+        list_remove(&file->in_files);
+        list_put_first(&journal->spares, &file->in_files);
+    }
+}
+
+void journal_file_on_mark(struct journal *journal, struct journal_file *file, int status) {
+    journal->marks_sent--;
+    if (PLANTED(EARLY_RECYCLE)) return;
+    bool right_size = file->size >= journal->settings.file_bytes;
+    if (status == 0 && !file->failed && right_size) {
+        become_spare(journal, file);
+        return;
+    }
+    if (status != 0) journal_report(journal, JOURNAL_MARK_FAILED, -status);
+    journal_file_free(journal, file);
+}
+
+void journal_file_mark_abandoned(struct journal *journal) {
+    list_for_safe (struct journal_file, file, &journal->files, in_files) {
+        if (file->state != JOURNAL_FILE_ABANDONED) continue;
+        if (file->failed) {
+            journal_file_free(journal, file);
+        } else {
+            submit_mark(journal, file);
+        }
+    }
+}
+
+void journal_file_on_header(struct journal *journal, int status) {
+    check(status == 0);
+    struct journal_file *begun = journal->header_write.file;
+    journal->stable = (struct journal_tail){
+        .file_no = begun->file_no,
+        .end_lsn = begun->base_lsn + FILE_FRAMES_AT,
+        .crc = journal->header_crc,
+    };
+    journal->durable_lsn = journal->stable.end_lsn;
+    list_for_safe (struct journal_file, file, &journal->files, in_files) {
+        if (file->state != JOURNAL_FILE_FULL || file == begun) continue;
+        file->state = JOURNAL_FILE_LEFT;
+        if (file->past) continue;
+        journal->settings.calls->on_file_left(
+            journal->settings.context, file->file_no, journal->stable_position);
+    }
+    journal_file_mark_abandoned(journal);
+}
+
+void journal_file_give_up(struct journal *journal) {
+    struct journal_file *active = journal->active;
+    if (active) {
+        /* What became stable in it counts, if only its header; without that it is cut off. */
+        bool in_chain = journal->stable.file_no == active->file_no;
+        active->state = in_chain ? JOURNAL_FILE_FULL : JOURNAL_FILE_ABANDONED;
+    }
+    journal->active = NULL;
+    journal->closing = false;
+    journal->tail = journal->stable;
+}
+
+uint64_t journal_oldest(const struct journal *journal) {
+    list_for (struct journal_file, file, &journal->files, in_files) {
+        if (file->state == JOURNAL_FILE_LEFT) return file->file_no;
+        if (file->state == JOURNAL_FILE_ACTIVE || file->state == JOURNAL_FILE_FULL) return 0;
+    }
+    return 0;
+}
+
+void journal_release(struct journal *journal, uint64_t file_no) {
+    check(file_no != 0 && file_no == journal_oldest(journal));
+    journal->released_file_no = file_no;
+    list_for_safe (struct journal_file, file, &journal->files, in_files) {
+        if (file->state != JOURNAL_FILE_LEFT || file->file_no != file_no) continue;
+        /* One that a write failed in is not written again; the next header says it is released. */
+        if (file->failed) {
+            journal_file_free(journal, file);
+        } else {
+            submit_mark(journal, file);
+        }
+        return;
+    }
+}
+
+/* Opens a file that is free to be written; nobody else may know it. */
+static int add_spare(struct journal *journal, const char *name) {
+    struct disk *disk = journal->settings.disk;
+    struct disk_file *handle = NULL;
+    int status = disk_open(disk, name, &handle);
+    if (status != 0) return status;
+    uint64_t size = 0;
+    status = disk_size(disk, handle, &size);
+    if (status != 0 || size < journal->settings.file_bytes || size % DISK_BLOCK_BYTES != 0) {
+        disk_close(disk, handle);
+        return status != 0 ? status : disk_remove(disk, name);
+    }
+    struct journal_file *file = NEW(struct journal_file);
+    file->handle = handle;
+    file->size = size;
+    str_format(file->name, sizeof file->name, "%s", name);
+    become_spare(journal, file);
+    return 0;
+}
+
+int journal_add_spare(struct journal *journal, const char *name) {
+    return add_spare(journal, name);
+}
+
+void journal_file_on_make(struct journal *journal, int status) {
+    journal->making = false;
+    if (status == 0) status = add_spare(journal, journal->make.name);
+    if (status == 0) {
+        journal->counts.files_made++;
+        return;
+    }
+    journal->make_after_ms = journal->now_ms + JOURNAL_MAKE_MS;
+    journal_report(journal, JOURNAL_MAKE_FAILED, -status);
+}
+
+void journal_file_make(struct journal *journal) {
+    bool enough = journal->spare_count >= journal->settings.files_spare;
+    if (journal->making || enough || journal->now_ms < journal->make_after_ms) return;
+    /* A new file is born marked, so that a torn first header can be told from a rotten one. */
+    struct file_header mark = {
+        .format = FILE_FORMAT,
+        .kind = FILE_RELEASED,
+        .shard = journal->settings.shard,
+        .file_id = prng_next(&journal->prng),
+    };
+    memcpy(mark.node_id, journal->settings.node_id, FILE_NODE_ID_BYTES);
+    file_header_encode(&mark, journal->make_head + FILE_MARK_AT);
+    journal->make = (struct disk_request){
+        .kind = DISK_MAKE,
+        .data = journal->make_head,
+        .head_size = FILE_FRAMES_AT,
+        .size = journal->settings.file_bytes,
+    };
+    str_format(journal->make.name, sizeof journal->make.name, "%016llx.journal",
+        (unsigned long long)mark.file_id);
+    journal->making = true;
+    disk_submit(journal->settings.disk, &journal->make);
+}
