@@ -1,0 +1,253 @@
+/* recover: opening, reading windows of files, replaying what was found good. */
+#include "store/recover.h"
+
+#include <errno.h>
+
+#include "base/memory.h"
+#include "store/recover_state.h"
+
+enum { SEARCH_BYTES = 256 * 1024 };
+
+void recover_reader_set(struct recover_reader *reader, struct recover_file *file) {
+    reader->file = file;
+    reader->size = 0;
+    reader->error = 0;
+}
+
+/* Reads a whole window; where that fails, only what is needed, and that once more. */
+static int load(struct recovery *recovery, struct recover_reader *reader, uint64_t offset,
+    uint64_t size, uint64_t window) {
+    struct disk *disk = recovery->settings.disk;
+    struct disk_file *handle = reader->file->handle;
+    reader->from = offset;
+    reader->size = 0;
+    if (reader->capacity < window) {
+        disk_memory_free(reader->buffer);
+        reader->capacity = (window + DISK_BLOCK_BYTES - 1) & ~(uint64_t)(DISK_BLOCK_BYTES - 1);
+        reader->buffer = disk_memory_new(reader->capacity);
+    }
+    int status = disk_read(disk, handle, offset, reader->buffer, window);
+    if (status == 0) {
+        reader->size = window;
+        return 0;
+    }
+    status = disk_read(disk, handle, offset, reader->buffer, size);
+    if (status != 0) status = disk_read(disk, handle, offset, reader->buffer, size);
+    if (status == 0) reader->size = size;
+    return status;
+}
+
+const uint8_t *recover_reader_get(
+    struct recovery *recovery, struct recover_reader *reader, uint64_t offset, uint64_t size) {
+    check(size <= JOURNAL_FRAME_BYTES_MAX && offset <= reader->file->size);
+    check(size <= reader->file->size - offset);
+    bool covered = offset >= reader->from && offset - reader->from <= reader->size &&
+                   size <= reader->size - (offset - reader->from);
+    if (!covered) {
+        uint64_t window = max_u64(size, SEARCH_BYTES);
+        window = min_u64(window, reader->file->size - offset);
+        int status = load(recovery, reader, offset, size, window);
+        if (status != 0) {
+            reader->error = -status;
+            return NULL;
+        }
+    }
+    return reader->buffer + (offset - reader->from);
+}
+
+struct recover_damage *recover_damage_add(struct recovery *recovery, enum recover_damage_kind kind,
+    const struct recover_file *file, uint64_t offset) {
+    if (kind == RECOVER_NEWER || kind == RECOVER_FOREIGN) recovery->refused = true;
+    if (recovery->damage_count++ >= RECOVER_DAMAGES_MAX) return NULL;
+    recovery->damages =
+        mem_resize(recovery->damages, recovery->damage_count * sizeof *recovery->damages);
+    struct recover_damage *damage = &recovery->damages[recovery->damage_count - 1];
+    *damage = (struct recover_damage){.kind = kind, .offset = offset};
+    if (file) {
+        memcpy(damage->name, file->name, sizeof damage->name);
+        bool known = file->kind == RECOVER_FILE_LIVE;
+        damage->shard = known ? file->header.shard : 0;
+        damage->file_no = known ? file->header.file_no : 0;
+        damage->lsn = known ? file->header.base_lsn + offset : 0;
+    }
+    return damage;
+}
+
+/* Says which files of the chain the next journal has to take for cut off. */
+static void chain_finish(struct recovery *recovery, struct recover_chain *chain) {
+    for (uint32_t i = 0; i < chain->past_count; i++) {
+        struct journal_past_file *past = &chain->past_files[i];
+        for (uint32_t j = 0; j < recovery->file_count; j++) {
+            const struct recover_file *file = recovery->files[j];
+            if (memcmp(file->name, past->name, sizeof past->name) == 0)
+                past->abandoned = file->cut_off;
+        }
+    }
+}
+
+int recover_open(const struct recover_settings *settings, struct recovery **ret_recovery) {
+    struct recovery *recovery = NEW(struct recovery);
+    recovery->settings = *settings;
+    int status = recover_files_load(recovery);
+    if (status != 0) {
+        recover_close(recovery);
+        return status;
+    }
+    recover_chains_form(recovery);
+    for (uint32_t i = 0; i < recovery->chain_count && !recovery->refused; i++) {
+        recover_chain_scan(recovery, &recovery->chains[i]);
+        chain_finish(recovery, &recovery->chains[i]);
+    }
+    recover_headless_check(recovery);
+    *ret_recovery = recovery;
+    return 0;
+}
+
+void recover_close(struct recovery *recovery) {
+    if (!recovery) return;
+    for (uint32_t i = 0; i < recovery->file_count; i++) {
+        disk_close(recovery->settings.disk, recovery->files[i]->handle);
+        mem_free(recovery->files[i]->stretches);
+        mem_free(recovery->files[i]);
+    }
+    for (uint32_t i = 0; i < recovery->chain_count; i++) {
+        mem_free(recovery->chains[i].files);
+        mem_free(recovery->chains[i].past_files);
+    }
+    disk_memory_free(recovery->reader.buffer);
+    disk_memory_free(recovery->search_reader.buffer);
+    mem_free(recovery->chains);
+    mem_free(recovery->files);
+    mem_free(recovery->leftovers);
+    mem_free(recovery->damages);
+    mem_free(recovery);
+}
+
+enum recover_verdict recover_verdict(const struct recovery *recovery) {
+    if (recovery->refused) return RECOVER_REFUSED;
+    return recovery->damage_count ? RECOVER_DAMAGED : RECOVER_CLEAN;
+}
+
+uint64_t recover_damage_count(const struct recovery *recovery) {
+    return recovery->damage_count;
+}
+
+const struct recover_damage *recover_damage_at(const struct recovery *recovery, uint64_t at) {
+    check(at < min_u64(recovery->damage_count, RECOVER_DAMAGES_MAX));
+    return &recovery->damages[at];
+}
+
+/* A replay, and the frame it is at. */
+struct replay {
+    uint32_t types;
+    recover_record_fn found;
+    void *context;
+    struct recover_record record;
+};
+
+static void on_view(void *context, const struct record_view *view) {
+    struct replay *replay = context;
+    if (view->type >= 32 || (replay->types & RECORD_BIT(view->type)) == 0) return;
+    replay->record.view = view;
+    replay->found(replay->context, &replay->record);
+}
+
+static int replay_stretch(struct recovery *recovery, struct replay *replay,
+    const struct recover_file *file, const struct recover_stretch *stretch) {
+    struct recover_reader *reader = &recovery->reader;
+    for (uint64_t at = stretch->from; at < stretch->to;) {
+        const uint8_t *bytes = recover_reader_get(recovery, reader, at, FILE_HEADER_BYTES);
+        struct journal_frame frame;
+        if (!bytes || !journal_frame_parse(bytes, &frame)) return -EIO;
+        if (frame.size > stretch->to - at) return -EIO;
+        bytes = recover_reader_get(recovery, reader, at, frame.size);
+        if (!bytes) return -EIO;
+        struct bytes whole = bytes_of(bytes, frame.size);
+        bool good = stretch->partial || journal_frame_check(&frame, whole).fault == RECORD_GOOD;
+        if (!good) return -EIO;
+        replay->record.lsn = file->header.base_lsn + at;
+        journal_frame_walk(&frame, whole, on_view, replay);
+        at += frame.size;
+    }
+    return 0;
+}
+
+static int replay_file(
+    struct recovery *recovery, struct replay *replay, struct recover_file *file) {
+    recover_reader_set(&recovery->reader, file);
+    replay->record.shard = file->header.shard;
+    replay->record.file_no = file->header.file_no;
+    for (uint32_t i = 0; i < file->stretch_count; i++) {
+        int status = replay_stretch(recovery, replay, file, &file->stretches[i]);
+        if (status != 0) return status;
+    }
+    return 0;
+}
+
+int recover_replay(
+    struct recovery *recovery, uint32_t types, recover_record_fn found, void *context) {
+    enum recover_verdict verdict = recover_verdict(recovery);
+    check(verdict != RECOVER_REFUSED);
+    check(verdict == RECOVER_CLEAN || recovery->settings.salvage);
+    struct replay replay = {.types = types, .found = found, .context = context};
+    for (uint32_t i = 0; i < recovery->chain_count; i++) {
+        const struct recover_chain *chain = &recovery->chains[i];
+        for (uint32_t j = 0; j < chain->count; j++) {
+            int status = replay_file(recovery, &replay, chain->files[j]);
+            if (status != 0) return status;
+        }
+    }
+    return 0;
+}
+
+uint32_t recover_shard_count(const struct recovery *recovery) {
+    return recovery->chain_count;
+}
+
+uint16_t recover_shard_at(const struct recovery *recovery, uint32_t at) {
+    check(at < recovery->chain_count);
+    return recovery->chains[at].shard;
+}
+
+void recover_past(const struct recovery *recovery, uint16_t shard, struct journal_past *ret_past) {
+    *ret_past = (struct journal_past){.file_count = 0};
+    for (uint32_t i = 0; i < recovery->chain_count; i++) {
+        const struct recover_chain *chain = &recovery->chains[i];
+        if (chain->shard != shard) continue;
+        *ret_past = (struct journal_past){
+            .last_file_no = chain->last_file_no,
+            .next_base_lsn = chain->next_base_lsn,
+            .prev_file_no = chain->end_file_no,
+            .prev_end_lsn = chain->end_lsn,
+            .prev_crc = chain->end_crc,
+            .released_file_no = chain->released_file_no,
+            .files = chain->past_files,
+            .file_count = chain->past_count,
+        };
+    }
+}
+
+const char *recover_take_spare(struct recovery *recovery, uint16_t shard) {
+    for (uint32_t i = 0; i < recovery->file_count; i++) {
+        struct recover_file *file = recovery->files[i];
+        bool free = file->kind == RECOVER_FILE_SPARE || file->kind == RECOVER_FILE_HEADLESS;
+        bool theirs = file->mark_needed && file->mark.shard != shard;
+        if (!free || theirs || file->taken) continue;
+        file->taken = true;
+        return file->name;
+    }
+    return NULL;
+}
+
+int recover_sweep(struct recovery *recovery) {
+    for (uint32_t i = 0; i < recovery->leftover_count; i++) {
+        int status = disk_remove(recovery->settings.disk, recovery->leftovers[i]);
+        if (status != 0) return status;
+    }
+    recovery->leftover_count = 0;
+    return 0;
+}
+
+struct recover_counts recover_counts(const struct recovery *recovery) {
+    return recovery->counts;
+}

@@ -1,0 +1,112 @@
+/* recover: reading back what journals have written, after whatever became of them.
+ *
+ *      recover_open        verdict            replay               replay
+ *   ---------------> scan --------> publishes ------> the others ------> journals open behind it
+ *
+ * Opening reads every file of the directory, whoever wrote it, and changes nothing. Each writer's
+ * files form a chain; in it every frame is checked. The first bad frame of a chain is either the
+ * torn tail of a crash, and the chain is cut there; or some later frame or header says that this
+ * place had been stable, and then it is damage, and is reported. Where there is damage nothing is
+ * replayed, unless salvaging was asked for: then everything else is.
+ *
+ * Any number of writers may have written, and any other number may follow: records name queues. */
+#ifndef STORE_RECOVER_H
+#define STORE_RECOVER_H
+
+#include "store/journal.h"
+
+enum { RECOVER_DAMAGES_MAX = 10000 }; /* remembered one by one; beyond these only counted */
+
+enum recover_damage_kind {
+    RECOVER_BAD_FRAME,  /* not what was written, though it had been stable */
+    RECOVER_UNREADABLE, /* the disk gives an error */
+    RECOVER_BAD_HEADER, /* the file's first block is not what was written */
+    RECOVER_MISSING,    /* a file of the chain is not there */
+    RECOVER_NEWER,      /* written by a version that knows more; cannot be salvaged by this one */
+    RECOVER_FOREIGN,    /* of another node */
+};
+
+struct recover_damage {
+    enum recover_damage_kind kind;
+    int error; /* errno of RECOVER_UNREADABLE */
+    uint16_t shard;
+    char name[DISK_NAME_BYTES_MAX]; /* the file; empty for one that is missing */
+    uint64_t file_no;               /* 0 where it cannot be read */
+    uint64_t lsn;                   /* where it begins in the writer's sequence */
+    uint64_t offset;                /* the same in the file */
+    uint64_t size;                  /* bytes until the next good frame, or 0: until the end */
+    bool has_target;                /* the damaged record still names a queue and a seq, perhaps
+                                       not rightly */
+    struct record_target target;
+};
+
+struct recover_settings {
+    struct disk *disk;
+    uint8_t node_id[FILE_NODE_ID_BYTES];
+    bool salvage;
+};
+
+enum recover_verdict {
+    RECOVER_CLEAN,
+    RECOVER_DAMAGED,
+    RECOVER_REFUSED, /* newer or foreign files: not even to be salvaged */
+};
+
+struct recovery;
+
+/* Reads and checks everything. 0 with the recovery, whatever its verdict; -errno when the directory
+ * itself cannot be read or synced. Closed by recover_close. */
+int recover_open(const struct recover_settings *settings, struct recovery **ret_recovery) MUST_USE;
+
+/* Frees everything. NULL is fine. */
+void recover_close(struct recovery *recovery);
+
+/* What the scan found. */
+enum recover_verdict recover_verdict(const struct recovery *recovery);
+
+/* How many damages there are, and one of the first RECOVER_DAMAGES_MAX; borrowed. */
+uint64_t recover_damage_count(const struct recovery *recovery);
+const struct recover_damage *recover_damage_at(const struct recovery *recovery, uint64_t at);
+
+/* A record with the place where it was found. Borrowed for the call. */
+struct recover_record {
+    uint16_t shard;
+    uint64_t file_no;
+    uint64_t lsn; /* of its frame */
+    const struct record_view *view;
+};
+
+typedef void (*recover_record_fn)(void *context, const struct recover_record *record);
+
+/* Gives the records whose types are in `types` (RECORD_BIT), writer by writer, each writer's in the
+ * order they were put. To be called once for PUB and then once for the others, since a settlement
+ * may have been written by another writer than the publish. Nothing may be damaged, or salvaging
+ * have been asked for. 0, or -EIO when a second reading does not give what the first did. */
+int recover_replay(
+    struct recovery *recovery, uint32_t types, recover_record_fn found, void *context) MUST_USE;
+
+/* The number of writers that left something, and the name of one. */
+uint32_t recover_shard_count(const struct recovery *recovery);
+uint16_t recover_shard_at(const struct recovery *recovery, uint32_t at);
+
+/* Where the writer's chain ends, for journal_open; of an unknown writer, a beginning. The files in
+ * it are borrowed from the recovery. */
+void recover_past(const struct recovery *recovery, uint16_t shard, struct journal_past *ret_past);
+
+/* The name of a file that is free to be used by that writer, or NULL; each is given once. */
+const char *recover_take_spare(struct recovery *recovery, uint16_t shard);
+
+/* Removes files whose making was interrupted. 0 or -errno. */
+int recover_sweep(struct recovery *recovery) MUST_USE;
+
+struct recover_counts {
+    uint64_t files;
+    uint64_t frames;
+    uint64_t records;
+    uint64_t bytes; /* of good frames */
+};
+
+/* What was found good. */
+struct recover_counts recover_counts(const struct recovery *recovery);
+
+#endif

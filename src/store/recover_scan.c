@@ -1,0 +1,326 @@
+/* recover_scan: checking the frames of one writer's chain, and telling a torn tail from damage.
+ *
+ *      file 7  [frame][frame][frame] x ......        file 8  [frame][frame] ...
+ *                                    ^ the first bad frame
+ *
+ * Every frame says up to where everything was stable when it was written. If any later frame or
+ * header says more than x, then x had been stable: damage. If none does, nobody was ever told that
+ * x is stable: the chain ends there, and what lies behind does not count. */
+#include "base/memory.h"
+#include "store/plant.h"
+#include "store/recover_state.h"
+
+/* A chain while it is scanned. */
+struct scan {
+    struct recovery *recovery;
+    struct recover_chain *chain;
+    struct recover_file *file;
+    uint64_t at;       /* in the file */
+    uint64_t limit;    /* where the successor says that the file ends, or UINT64_MAX */
+    uint32_t crc;      /* of the header before */
+    bool crc_known;    /* not behind a gap */
+    bool ended;        /* torn: nothing behind counts */
+    uint64_t last_lsn; /* of the frame before, for PLANTED(TAIL_CUT_EARLY) */
+    uint32_t last_crc;
+};
+
+enum frame_finding { FRAME_GOOD, FRAME_BAD, FRAME_UNREADABLE, FRAME_NEWER };
+
+/* The header of the frame at an offset, if one of this file and place is there. */
+static bool header_at(
+    const struct recover_file *file, const uint8_t *block, uint64_t at, struct journal_frame *ret) {
+    if (!journal_frame_parse(block, ret)) return false;
+    if (PLANTED(STALE_FRAMES)) return ret->size <= file->size - at;
+    if (ret->file_id != file->header.file_id || ret->shard != file->header.shard) return false;
+    return ret->lsn == file->header.base_lsn + at && ret->size <= file->size - at;
+}
+
+static enum frame_finding look(
+    struct scan *scan, struct journal_frame *ret_frame, struct journal_frame_verdict *ret_verdict) {
+    struct recover_reader *reader = &scan->recovery->reader;
+    const struct recover_file *file = scan->file;
+    *ret_verdict = (struct journal_frame_verdict){RECORD_BAD_CHECKSUM, 0};
+    *ret_frame = (struct journal_frame){.size = 0};
+    if (file->size - scan->at < JOURNAL_FRAME_BLOCK_BYTES) return FRAME_BAD;
+    const uint8_t *bytes =
+        recover_reader_get(scan->recovery, reader, scan->at, JOURNAL_FRAME_BLOCK_BYTES);
+    if (!bytes) return FRAME_UNREADABLE;
+    struct journal_frame frame;
+    if (!header_at(file, bytes, scan->at, &frame)) return FRAME_BAD;
+    *ret_frame = frame;
+    bool linked = !scan->crc_known || frame.prev_crc == scan->crc || PLANTED(NO_CHAIN_CHECK);
+    if (!linked) return FRAME_BAD;
+    bytes = recover_reader_get(scan->recovery, reader, scan->at, frame.size);
+    if (!bytes) return FRAME_UNREADABLE;
+    *ret_verdict = journal_frame_check(&frame, bytes_of(bytes, frame.size));
+    if (ret_verdict->fault == RECORD_UNKNOWN) return FRAME_NEWER;
+    bool good = ret_verdict->fault == RECORD_GOOD || PLANTED(TAIL_CUT_LATE);
+    return good ? FRAME_GOOD : FRAME_BAD;
+}
+
+static void stretch_add(struct recover_file *file, uint64_t from, uint64_t to, bool partial) {
+    struct recover_stretch *last =
+        file->stretch_count ? &file->stretches[file->stretch_count - 1] : NULL;
+    if (last && last->to == from && !last->partial && !partial) {
+        last->to = to;
+        return;
+    }
+    if (file->stretch_count == file->stretch_capacity) {
+        file->stretch_capacity += 8;
+        file->stretches =
+            mem_resize(file->stretches, file->stretch_capacity * sizeof *file->stretches);
+    }
+    file->stretches[file->stretch_count++] = (struct recover_stretch){from, to, partial};
+}
+
+/* A later frame in this file that says that `lsn` was stable. Headers decide: they were only
+ * written by somebody who knew. */
+static bool file_bears_witness(
+    struct scan *scan, struct recover_file *file, uint64_t from, uint64_t lsn) {
+    struct recovery *recovery = scan->recovery;
+    recover_reader_set(&recovery->search_reader, file);
+    uint64_t at = from;
+    for (; at + JOURNAL_FRAME_BLOCK_BYTES <= file->size; at += JOURNAL_FRAME_BLOCK_BYTES) {
+        const uint8_t *block =
+            recover_reader_get(recovery, &recovery->search_reader, at, JOURNAL_FRAME_BLOCK_BYTES);
+        struct journal_frame frame;
+        if (!block || !journal_frame_parse(block, &frame)) continue;
+        if (frame.shard != scan->chain->shard || frame.durable_lsn <= lsn) continue;
+        bool known = file->kind == RECOVER_FILE_LIVE;
+        if (known && !header_at(file, block, at, &frame)) continue;
+        return true;
+    }
+    return false;
+}
+
+/* The file that says that `lsn` was stable, or NULL. */
+static struct recover_file *find_witness(struct scan *scan, uint64_t lsn) {
+    struct recovery *recovery = scan->recovery;
+    if (PLANTED(NO_WITNESS)) return NULL;
+    for (uint32_t i = 0; i < recovery->file_count; i++) {
+        struct recover_file *file = recovery->files[i];
+        bool ours = file->kind == RECOVER_FILE_LIVE && file->header.shard == scan->chain->shard;
+        if (ours && file->header.durable_lsn > lsn) return file;
+    }
+    uint64_t behind = scan->at + JOURNAL_FRAME_BLOCK_BYTES;
+    if (file_bears_witness(scan, scan->file, behind, lsn)) return scan->file;
+    for (uint32_t i = 0; i < recovery->file_count; i++) {
+        struct recover_file *file = recovery->files[i];
+        bool later = file->kind == RECOVER_FILE_LIVE && file->header.shard == scan->chain->shard &&
+                     file->header.base_lsn > lsn;
+        bool headless = file->kind == RECOVER_FILE_HEADLESS;
+        if (!later && !headless) continue;
+        if (file_bears_witness(scan, file, FILE_FRAMES_AT, lsn)) return file;
+    }
+    return NULL;
+}
+
+/* The next offset with a good frame, or the limit, or the file's end. */
+static uint64_t find_resumption(struct scan *scan) {
+    struct recovery *recovery = scan->recovery;
+    struct recover_file *file = scan->file;
+    uint64_t end = min_u64(scan->limit, file->size);
+    uint64_t at = scan->at + JOURNAL_FRAME_BLOCK_BYTES;
+    recover_reader_set(&recovery->search_reader, file);
+    for (; at + JOURNAL_FRAME_BLOCK_BYTES <= end; at += JOURNAL_FRAME_BLOCK_BYTES) {
+        struct recover_reader *reader = &recovery->search_reader;
+        const uint8_t *bytes = recover_reader_get(recovery, reader, at, JOURNAL_FRAME_BLOCK_BYTES);
+        struct journal_frame frame;
+        if (!bytes || !header_at(file, bytes, at, &frame)) continue;
+        bytes = recover_reader_get(recovery, reader, at, frame.size);
+        if (!bytes) continue;
+        struct bytes whole = bytes_of(bytes, frame.size);
+        if (journal_frame_check(&frame, whole).fault == RECORD_GOOD) return at;
+    }
+    return end;
+}
+
+/* What the damaged record says it is about, for the report. */
+static void name_target(struct scan *scan, const struct journal_frame *frame, uint32_t at,
+    struct recover_damage *damage) {
+    uint64_t needed = at + RECORD_HEADER_BYTES + RECORD_POINT_BYTES;
+    if (at < JOURNAL_FRAME_HEADER_BYTES || needed > frame->size) return;
+    const uint8_t *bytes =
+        recover_reader_get(scan->recovery, &scan->recovery->reader, scan->at, frame->size);
+    if (!bytes) return;
+    struct record_view view = {
+        .target_count = 1,
+        .target_bytes = RECORD_POINT_BYTES,
+        .targets = bytes + at + RECORD_HEADER_BYTES,
+    };
+    damage->target = record_view_target(&view, 0);
+    damage->has_target = damage->target.queue != 0;
+}
+
+/* Reports the bad frame at the place, and goes behind it. */
+static void pass_damage(struct scan *scan, enum frame_finding finding,
+    const struct journal_frame *frame, uint32_t fault_at) {
+    struct recovery *recovery = scan->recovery;
+    enum recover_damage_kind kind = finding == FRAME_NEWER        ? RECOVER_NEWER
+                                    : finding == FRAME_UNREADABLE ? RECOVER_UNREADABLE
+                                                                  : RECOVER_BAD_FRAME;
+    int error = recovery->reader.error;
+    struct recover_damage *damage = recover_damage_add(recovery, kind, scan->file, scan->at);
+    if (damage && frame->size != 0) name_target(scan, frame, fault_at, damage);
+    uint64_t resumed = find_resumption(scan);
+    if (damage) {
+        damage->size = resumed - scan->at;
+        damage->error = finding == FRAME_UNREADABLE ? error : 0;
+    }
+    bool whole = frame->size != 0 && frame->size <= resumed - scan->at;
+    if (finding == FRAME_BAD && whole)
+        stretch_add(scan->file, scan->at, scan->at + frame->size, true);
+    scan->at = resumed;
+    scan->crc_known = false;
+}
+
+static void note_end(struct scan *scan) {
+    struct recover_chain *chain = scan->chain;
+    chain->end_file_no = scan->file->header.file_no;
+    chain->end_lsn = scan->file->header.base_lsn + scan->at;
+    chain->end_crc = scan->crc;
+}
+
+static void pass_good(struct scan *scan, const struct journal_frame *frame) {
+    struct recovery *recovery = scan->recovery;
+    const uint8_t *bytes =
+        recover_reader_get(recovery, &recovery->reader, scan->at, JOURNAL_FRAME_BLOCK_BYTES);
+    stretch_add(scan->file, scan->at, scan->at + frame->size, false);
+    scan->last_crc = scan->crc;
+    scan->last_lsn = scan->at;
+    scan->crc = bytes ? journal_frame_crc(bytes) : 0;
+    scan->crc_known = bytes != NULL;
+    scan->at += frame->size;
+    recovery->counts.frames++;
+    recovery->counts.records += frame->record_count;
+    recovery->counts.bytes += frame->size;
+}
+
+/* A frame by somebody who knew that the header of its file is stable. The last file of a chain is
+ * never released, so that whoever has written such a frame still has a file with a header. */
+static bool frame_is_orphan(const struct journal_frame *frame, uint64_t at) {
+    return frame->lsn >= at && frame->durable_lsn > frame->lsn - at;
+}
+
+/* Reports the files whose headers were stable, are gone, and would have continued the chain. Others
+ * may bear witness as well: files that were begun later, and whose headers were torn. */
+static void report_headless(struct scan *scan, const struct recover_file *witness, uint64_t lsn) {
+    struct recovery *recovery = scan->recovery;
+    struct recover_reader *reader = &recovery->search_reader;
+    uint32_t reported = 0;
+    for (uint32_t i = 0; i < recovery->file_count; i++) {
+        struct recover_file *file = recovery->files[i];
+        if (file->kind != RECOVER_FILE_HEADLESS) continue;
+        recover_reader_set(reader, file);
+        bool found = false;
+        uint64_t at = FILE_FRAMES_AT;
+        for (; !found && at < file->size; at += JOURNAL_FRAME_BLOCK_BYTES) {
+            const uint8_t *block =
+                recover_reader_get(recovery, reader, at, JOURNAL_FRAME_BLOCK_BYTES);
+            struct journal_frame frame;
+            if (!block || !journal_frame_parse(block, &frame)) continue;
+            if (frame.shard != scan->chain->shard || frame.durable_lsn <= lsn) continue;
+            found = frame_is_orphan(&frame, at);
+        }
+        if (found) recover_damage_add(recovery, RECOVER_BAD_HEADER, file, 0);
+        reported += found;
+    }
+    if (reported == 0) recover_damage_add(recovery, RECOVER_BAD_HEADER, witness, 0);
+}
+
+/* The first bad frame, or the end: torn, or damage. */
+static void judge_bad(struct scan *scan, enum frame_finding finding,
+    const struct journal_frame *frame, uint32_t fault_at) {
+    uint64_t lsn = scan->file->header.base_lsn + scan->at;
+    struct recover_file *witness = find_witness(scan, lsn);
+    bool at_end = scan->at >= min_u64(scan->limit, scan->file->size);
+    if (witness && witness->kind == RECOVER_FILE_HEADLESS && scan->limit == UINT64_MAX) {
+        /* The chain goes on in a file whose header is gone. */
+        report_headless(scan, witness, lsn);
+        if (!file_bears_witness(scan, scan->file, scan->at, lsn)) {
+            scan->ended = true;
+            return;
+        }
+    }
+    if (!at_end && (witness || finding == FRAME_UNREADABLE || finding == FRAME_NEWER)) {
+        pass_damage(scan, finding, frame, fault_at);
+        return;
+    }
+    if (PLANTED(TAIL_CUT_EARLY) && scan->file->stretch_count != 0 && scan->last_lsn != 0) {
+        scan->file->stretches[scan->file->stretch_count - 1].to = scan->last_lsn;
+        scan->at = scan->last_lsn;
+        scan->crc = scan->last_crc;
+    }
+    scan->ended = true;
+}
+
+static void scan_file(struct scan *scan) {
+    recover_reader_set(&scan->recovery->reader, scan->file);
+    scan->at = FILE_FRAMES_AT;
+    scan->crc = scan->file->header_crc;
+    scan->crc_known = true;
+    scan->last_lsn = 0;
+    scan->recovery->counts.files++;
+    while (!scan->ended && scan->at < scan->limit) {
+        struct journal_frame frame;
+        struct journal_frame_verdict verdict;
+        enum frame_finding finding = look(scan, &frame, &verdict);
+        if (finding == FRAME_GOOD) {
+            pass_good(scan, &frame);
+        } else {
+            judge_bad(scan, finding, &frame, verdict.offset);
+        }
+    }
+    note_end(scan);
+}
+
+/* The file before must end where and with what its successor says. */
+static void check_join(struct scan *scan) {
+    const struct recover_file *next = scan->file->successor;
+    if (scan->ended || !next || !scan->crc_known) return;
+    bool joins = scan->at == scan->limit && scan->crc == next->header.prev_crc;
+    if (joins || PLANTED(NO_CHAIN_CHECK)) return;
+    recover_damage_add(scan->recovery, RECOVER_BAD_FRAME, scan->file, scan->at);
+}
+
+void recover_chain_scan(struct recovery *recovery, struct recover_chain *chain) {
+    struct scan scan = {.recovery = recovery, .chain = chain};
+    for (uint32_t i = 0; i < chain->count; i++) {
+        scan.file = chain->files[i];
+        if (scan.ended) {
+            scan.file->cut_off = true;
+            continue;
+        }
+        const struct recover_file *next = scan.file->successor;
+        bool broken = !next && i + 1 < chain->count;
+        scan.limit = next ? next->header.prev_end_lsn - scan.file->header.base_lsn : UINT64_MAX;
+        scan_file(&scan);
+        check_join(&scan);
+        if (broken) scan.ended = false;
+    }
+}
+
+static bool has_chain(const struct recovery *recovery, uint16_t shard) {
+    for (uint32_t i = 0; i < recovery->chain_count; i++)
+        if (recovery->chains[i].shard == shard) return true;
+    return false;
+}
+
+void recover_headless_check(struct recovery *recovery) {
+    struct recover_reader *reader = &recovery->search_reader;
+    for (uint32_t i = 0; i < recovery->file_count; i++) {
+        struct recover_file *file = recovery->files[i];
+        if (file->kind != RECOVER_FILE_HEADLESS) continue;
+        recover_reader_set(reader, file);
+        uint64_t at = FILE_FRAMES_AT;
+        for (; at + JOURNAL_FRAME_BLOCK_BYTES <= file->size; at += JOURNAL_FRAME_BLOCK_BYTES) {
+            const uint8_t *block =
+                recover_reader_get(recovery, reader, at, JOURNAL_FRAME_BLOCK_BYTES);
+            struct journal_frame frame;
+            if (!block || !journal_frame_parse(block, &frame)) continue;
+            if (has_chain(recovery, frame.shard) || !frame_is_orphan(&frame, at)) continue;
+            recover_damage_add(recovery, RECOVER_BAD_HEADER, file, 0);
+            break;
+        }
+    }
+}

@@ -1,0 +1,109 @@
+/* recover_state: the inside of a recovery, shared by the files that are parts of it. */
+#ifndef STORE_RECOVER_STATE_H
+#define STORE_RECOVER_STATE_H
+
+#include "store/journal_frame.h"
+#include "store/recover.h"
+
+enum recover_file_kind {
+    RECOVER_FILE_LIVE,     /* a good header, and no mark for it */
+    RECOVER_FILE_SPARE,    /* marked */
+    RECOVER_FILE_HEADLESS, /* a mark, and a header that cannot be read: torn when it was begun, or
+                              rotten; what it holds decides */
+    RECOVER_FILE_BAD,      /* neither */
+};
+
+/* Good frames one after the other, as offsets in the file. */
+struct recover_stretch {
+    uint64_t from;
+    uint64_t to;
+    bool partial; /* one bad frame, of which the good records are salvaged */
+};
+
+struct recover_file {
+    char name[DISK_NAME_BYTES_MAX];
+    struct disk_file *handle;
+    uint64_t size;
+    enum recover_file_kind kind;
+    struct file_header header;
+    uint32_t header_crc;
+    bool has_mark;
+    struct file_header mark;
+    bool mark_needed; /* to explain where a chain begins */
+    bool taken;       /* given away as a spare */
+    bool in_chain;
+    bool cut_off; /* of a chain, behind its torn tail */
+    struct recover_file *successor;
+    struct recover_stretch *stretches;
+    uint32_t stretch_count;
+    uint32_t stretch_capacity;
+};
+
+struct recover_chain {
+    uint16_t shard;
+    struct recover_file **files; /* oldest first */
+    uint32_t count;
+    uint64_t released_file_no;
+    uint64_t last_file_no;
+    uint64_t next_base_lsn;
+    /* Where it ends. */
+    uint64_t end_file_no;
+    uint64_t end_lsn;
+    uint32_t end_crc;
+    struct journal_past_file *past_files;
+    uint32_t past_count;
+};
+
+/* A window on a file. */
+struct recover_reader {
+    struct recover_file *file;
+    uint8_t *buffer; /* grows with the largest frame met */
+    uint64_t capacity;
+    uint64_t from;
+    uint64_t size;
+    int error; /* of the last read that failed */
+};
+
+struct recovery {
+    struct recover_settings settings;
+    struct recover_file **files;
+    uint32_t file_count;
+    uint32_t file_capacity;
+    char (*leftovers)[DISK_NAME_BYTES_MAX];
+    uint32_t leftover_count;
+    uint32_t leftover_capacity;
+    struct recover_chain *chains;
+    uint32_t chain_count;
+    struct recover_damage *damages;
+    uint64_t damage_count;
+    bool refused;
+    struct recover_reader reader;
+    struct recover_reader search_reader; /* for looking ahead without losing the place */
+    struct recover_counts counts;
+};
+
+/* Finds the files of the directory, opens, syncs and judges them. 0 or -errno. */
+int recover_files_load(struct recovery *recovery);
+
+/* Forms each writer's chain, and reports what is missing in it. */
+void recover_chains_form(struct recovery *recovery);
+
+/* Checks the frames of a chain, cuts it, reports damage. */
+void recover_chain_scan(struct recovery *recovery, struct recover_chain *chain);
+
+/* Reports files without a header that hold frames of a writer of whom nothing else is left. */
+void recover_headless_check(struct recovery *recovery);
+
+/* Bytes of the reader's file, borrowed until the next call; NULL when the disk does not give them,
+ * and reader->error says why. `size` is at most a frame's maximum and within the file. */
+const uint8_t *recover_reader_get(
+    struct recovery *recovery, struct recover_reader *reader, uint64_t offset, uint64_t size);
+
+/* Turns the reader to a file. */
+void recover_reader_set(struct recover_reader *reader, struct recover_file *file);
+
+/* Reports. Gives the damage to be completed, or NULL when there are too many. */
+struct recover_damage *recover_damage_add(struct recovery *recovery, enum recover_damage_kind kind,
+    const struct recover_file *file, uint64_t offset);
+
+#endif
