@@ -26,6 +26,7 @@ struct node_facts {
 /* Fills in the name and the times; the rest is the caller's. */
 void node_init(struct node *node);
 
+/* Reads what the process and the machine are at now. */
 void node_read(const struct node *node, struct node_facts *ret_facts);
 
 #endif
