@@ -1,0 +1,317 @@
+/* world: lives of journals on a lying disk: work, crash, recover, compare, and again. */
+#include "world.h"
+
+#include "base/str.h"
+
+static struct oracle_shard *shard_of(struct world *world, uint32_t at) {
+    return &world->oracle.shards[at];
+}
+
+static void on_stable(void *context, uint64_t position) {
+    struct sim_port *port = context;
+    struct world *world = CONTAINER_OF(port->platter, struct world, platter);
+    uint32_t at = (uint32_t)(port - world->platter.ports);
+    struct oracle_shard *shard = shard_of(world, at);
+    if (shard->base + position < shard->stable)
+        oracle_fails(&world->oracle, "the stable position goes back");
+    shard->stable = shard->base + position;
+}
+
+static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
+    struct sim_port *port = context;
+    struct world *world = CONTAINER_OF(port->platter, struct world, platter);
+    struct oracle_shard *shard = shard_of(world, (uint32_t)(port - world->platter.ports));
+    check(file_no < ORACLE_FILES_MAX);
+    shard->file_last[file_no] = shard->base + position;
+}
+
+static void on_trouble(void *context, enum journal_trouble trouble, int error) {
+    struct sim_port *port = context;
+    struct world *world = CONTAINER_OF(port->platter, struct world, platter);
+    if (error == 0) oracle_fails(&world->oracle, "trouble without an error");
+    if (trouble == JOURNAL_STOPPED) world->stopped[port - world->platter.ports] = true;
+}
+
+static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble};
+
+struct recovery *world_recover(struct world *world, bool salvage) {
+    struct recover_settings settings = {
+        .disk = &world->platter.ports[SIM_PORTS_MAX - 1].disk,
+        .node_id = "the only node ",
+        .salvage = salvage,
+    };
+    struct recovery *recovery = NULL;
+    int status = recover_open(&settings, &recovery);
+    /* The ladder's one failure may hit the opening itself, which then says so. */
+    if (status != 0 && world->platter.fired) status = recover_open(&settings, &recovery);
+    if (status != 0) {
+        oracle_fails(&world->oracle, "recovery cannot be opened: %d", status);
+        return NULL;
+    }
+    return recovery;
+}
+
+static void journals_open(struct world *world, struct recovery *recovery) {
+    for (uint32_t i = 0; i < world->shards; i++) {
+        struct journal_settings settings = {
+            .disk = &world->platter.ports[i].disk,
+            .node_id = "the only node ",
+            .shard = (uint16_t)i,
+            .file_bytes = world->file_bytes,
+            .files_spare = 1 + (uint32_t)prng_below(&world->prng, 2),
+            .seed = prng_next(&world->prng),
+            .calls = &CALLS,
+            .context = &world->platter.ports[i],
+        };
+        struct journal_past past;
+        recover_past(recovery, (uint16_t)i, &past);
+        world->journals[i] = journal_open(&settings, &past);
+        world->stopped[i] = false;
+        struct sim_port *port = &world->platter.ports[i];
+        port->end_lsn = past.prev_end_lsn;
+        port->faulty = port->dropped = false;
+        port->since = 0;
+        const char *spare = NULL;
+        uint64_t wanted = prng_below(&world->prng, 3);
+        while (wanted-- > 0 && (spare = recover_take_spare(recovery, (uint16_t)i)) != NULL) {
+            int status = journal_add_spare(world->journals[i], spare);
+            if (status != 0 && !world->platter.fired)
+                oracle_fails(&world->oracle, "a spare is refused: %d", status);
+        }
+    }
+    /* Files that nobody wants would stay until the next start; the platter holds only so many. */
+    for (uint32_t i = 0; i < world->shards; i++) {
+        const char *spare = NULL;
+        while ((spare = recover_take_spare(recovery, (uint16_t)i)) != NULL) {
+            int status = journal_add_spare(world->journals[i], spare);
+            if (status != 0 && !world->platter.fired)
+                oracle_fails(&world->oracle, "a spare is refused: %d", status);
+        }
+    }
+}
+
+static void put(struct world *world, uint32_t at) {
+    uint64_t count = 1 + prng_below(&world->prng, prng_chance(&world->prng, 5) ? 80 : 6);
+    for (uint64_t i = 0; i < count && !journal_stopped(world->journals[at]); i++) {
+        struct record record =
+            oracle_next_record(&world->oracle, (uint16_t)at, prng_next(&world->prng));
+        uint64_t position = 0;
+        int status = journal_put(world->journals[at], &record, &position);
+        struct oracle_shard *shard = shard_of(world, at);
+        if (status != 0 || shard->base + position != shard->count)
+            oracle_fails(
+                &world->oracle, "put gave %d, position %llu", status, (unsigned long long)position);
+    }
+}
+
+static void settle(struct world *world, uint32_t at) {
+    uint64_t count = 1 + prng_below(&world->prng, 5);
+    for (uint64_t i = 0; i < count && !journal_stopped(world->journals[at]); i++) {
+        bool gap = prng_chance(&world->prng, 30);
+        struct record_target span = oracle_next_settlement(&world->oracle, (uint16_t)at, gap);
+        uint64_t position = 0;
+        int status = journal_settle(world->journals[at], &span, &position);
+        struct oracle_shard *shard = shard_of(world, at);
+        if (status != 0 || shard->base + position != shard->count)
+            oracle_fails(&world->oracle, "settle gave %d, position %llu", status,
+                (unsigned long long)position);
+    }
+}
+
+static void release(struct world *world, uint32_t at) {
+    uint64_t file_no = journal_oldest(world->journals[at]);
+    struct oracle_shard *shard = shard_of(world, at);
+    if (file_no == 0) return;
+    shard->released = max_u64(shard->released, shard->file_last[file_no]);
+    /* What was dropped may have been in it, and then nobody misses it. */
+    world->platter.ports[at].dropped = false;
+    journal_release(world->journals[at], file_no);
+}
+
+static void arm_fault(struct world *world) {
+    static const enum sim_fault HONEST[] = {SIM_EIO, SIM_SHORT, SIM_NO_SPACE};
+    static const enum sim_fault LYING[] = {SIM_DROPPED, SIM_MISDIRECTED};
+    if (world->may_lie && prng_chance(&world->prng, 50)) {
+        world->platter.fault = LYING[prng_below(&world->prng, 2)];
+    } else {
+        world->platter.fault = HONEST[prng_below(&world->prng, 3)];
+    }
+}
+
+static void turn(struct world *world, uint32_t at) {
+    journal_turn(world->journals[at], world->now_ms, 1000000 + world->now_ms);
+}
+
+static void one_step(struct world *world, bool faults) {
+    uint32_t at = (uint32_t)prng_below(&world->prng, world->shards);
+    uint64_t what = prng_below(&world->prng, 100);
+    if (what < 25) {
+        put(world, at);
+    } else if (what < 35) {
+        settle(world, at);
+    } else if (what < 60) {
+        turn(world, at);
+    } else if (what < 85) {
+        platter_complete(&world->platter.ports[at], false);
+    } else if (what < 90) {
+        platter_complete(&world->platter.ports[at], true);
+    } else if (what < 95) {
+        world->now_ms += prng_below(&world->prng, 150);
+    } else if (what < 98) {
+        release(world, at);
+    } else if (faults) {
+        arm_fault(world);
+    }
+}
+
+/* Everything that can be done is done: nothing may stay unstable while the journals work. */
+static void finish_all(struct world *world) {
+    for (uint32_t i = 0; i < world->shards; i++)
+        journal_finish(world->journals[i]);
+    for (int round = 0; round < 300; round++) {
+        world->now_ms += 50;
+        for (uint32_t i = 0; i < world->shards; i++)
+            turn(world, i);
+        platter_complete_all(&world->platter);
+    }
+    for (uint32_t i = 0; i < world->shards; i++) {
+        turn(world, i);
+        const struct oracle_shard *shard = shard_of(world, i);
+        if (world->stopped[i]) continue;
+        if (!journal_idle(world->journals[i]) || shard->stable != shard->count)
+            oracle_fails(&world->oracle, "shard %u: %llu of %llu stable after finishing", i,
+                (unsigned long long)shard->stable, (unsigned long long)shard->count);
+    }
+}
+
+static void end_life(struct world *world) {
+    uint64_t how = prng_below(&world->prng, 100);
+    if (how < 15) finish_all(world);
+    world->platter.fault = SIM_NO_FAULT;
+    world->crashes++;
+    if (how < 70) {
+        platter_power_loss(&world->platter);
+    } else {
+        platter_kill(&world->platter);
+    }
+    for (uint32_t i = 0; i < world->shards; i++) {
+        journal_close(world->journals[i]);
+        world->journals[i] = NULL;
+    }
+}
+
+/* Where the chain must end: behind the last frame that came out whole, and nowhere else. */
+static void compare_cut(struct world *world, const struct recovery *recovery) {
+    for (uint32_t i = 0; i < world->shards; i++) {
+        const struct sim_port *port = &world->platter.ports[i];
+        struct journal_past past;
+        recover_past(recovery, (uint16_t)i, &past);
+        if (port->faulty || past.prev_end_lsn == port->end_lsn) continue;
+        oracle_fails(&world->oracle, "shard %u: cut at %llu, not at %llu", i,
+            (unsigned long long)past.prev_end_lsn, (unsigned long long)port->end_lsn);
+    }
+}
+
+/* Recovering again, without anything having been written, gives the same. */
+static void compare_twice(struct world *world, struct recovery *first) {
+    struct recovery *second = world_recover(world, false);
+    if (!second) return;
+    struct recover_counts a = recover_counts(first), b = recover_counts(second);
+    if (memcmp(&a, &b, sizeof a) != 0 || recover_verdict(first) != recover_verdict(second))
+        oracle_fails(&world->oracle, "recovering twice gives two results");
+    for (uint32_t i = 0; i < world->shards; i++) {
+        struct journal_past one, two;
+        recover_past(first, (uint16_t)i, &one);
+        recover_past(second, (uint16_t)i, &two);
+        if (one.prev_end_lsn != two.prev_end_lsn || one.prev_crc != two.prev_crc)
+            oracle_fails(&world->oracle, "recovering twice gives two ends");
+    }
+    recover_close(second);
+}
+
+/* What a lying disk has done must be found, once something later bears witness. */
+static void judge_lies(struct world *world, bool damaged) {
+    bool dropped_seen = false, lied = false;
+    for (uint32_t i = 0; i < world->shards; i++) {
+        dropped_seen =
+            dropped_seen || (world->platter.ports[i].dropped && world->platter.ports[i].since >= 4);
+        lied = lied || world->platter.ports[i].faulty;
+    }
+    if (damaged && !(lied && world->may_lie))
+        oracle_fails(&world->oracle, "damage is reported, and there is none");
+    if (!damaged && dropped_seen) oracle_fails(&world->oracle, "a dropped write is not reported");
+}
+
+static bool any_lie(const struct world *world) {
+    for (uint32_t i = 0; i < world->shards; i++)
+        if (world->platter.ports[i].faulty && world->may_lie) return true;
+    return false;
+}
+
+/* Opens what the crash has left and compares. False when the seed ends here. */
+static bool begin_life(struct world *world) {
+    struct recovery *recovery = world_recover(world, false);
+    if (!recovery) return false;
+    bool damaged = recover_verdict(recovery) != RECOVER_CLEAN;
+    judge_lies(world, damaged);
+    if (damaged || any_lie(world)) {
+        /* Found out, or never to be found out: what then is lost was declared. */
+        world->given_up = true;
+        if (damaged && recover_damage_count(recovery) != 0 && world->oracle.failure[0] != 0) {
+            const struct recover_damage *damage = recover_damage_at(recovery, 0);
+            size_t size = strlen(world->oracle.failure);
+            str_format(world->oracle.failure + size, sizeof world->oracle.failure - size,
+                " (kind %d, %s, file %llu, offset %llu)", damage->kind, damage->name,
+                (unsigned long long)damage->file_no, (unsigned long long)damage->offset);
+        }
+        recover_close(recovery);
+        return false;
+    }
+    oracle_compare(&world->oracle, recovery, NULL, NULL);
+    if (world->oracle.failure[0] == 0) compare_cut(world, recovery);
+    compare_twice(world, recovery);
+    if (world->oracle.failure[0] == 0 && world->options.fail_at == 0) harm_try(world, recovery);
+    oracle_settle(&world->oracle);
+    int status = recover_sweep(recovery);
+    if (status != 0 && !world->platter.fired)
+        oracle_fails(&world->oracle, "sweeping gave %d", status);
+    if (world->oracle.failure[0] == 0) journals_open(world, recovery);
+    recover_close(recovery);
+    return world->oracle.failure[0] == 0;
+}
+
+bool world_run(struct world *world, const struct world_options *options) {
+    memset(world, 0, sizeof *world);
+    world->options = *options;
+    prng_init(&world->prng, options->seed);
+    platter_init(&world->platter, prng_next(&world->prng));
+    world->platter.fail_at = options->fail_at;
+    oracle_init(&world->oracle, prng_next(&world->prng));
+    world->shards = 1 + (uint32_t)prng_below(&world->prng, WORLD_SHARDS_MAX);
+    world->file_bytes = JOURNAL_FILE_BYTES_MIN * (1 + prng_below(&world->prng, 3));
+    bool faults = options->fail_at == 0 && prng_chance(&world->prng, 40);
+    world->may_lie = faults && prng_chance(&world->prng, 30);
+    world->oracle.bounded_records = world->file_bytes < 2 * JOURNAL_FILE_BYTES_MIN;
+    uint64_t steps_max = 20 + prng_below(&world->prng, 400);
+    for (uint32_t life = 0; life < options->lives; life++) {
+        if (!begin_life(world)) break;
+        uint64_t steps = prng_below(&world->prng, steps_max);
+        for (uint64_t i = 0; i < steps && world->oracle.failure[0] == 0; i++)
+            one_step(world, faults);
+        end_life(world);
+        if (world->oracle.failure[0] != 0) break;
+    }
+    if (world->oracle.failure[0] == 0 && !world->given_up && begin_life(world)) {
+        finish_all(world);
+        end_life(world);
+    }
+    return world->oracle.failure[0] == 0;
+}
+
+void world_deinit(struct world *world) {
+    platter_power_loss(&world->platter);
+    for (uint32_t i = 0; i < WORLD_SHARDS_MAX; i++)
+        journal_close(world->journals[i]);
+    platter_deinit(&world->platter);
+    oracle_deinit(&world->oracle);
+}
