@@ -2,7 +2,8 @@
 #include "amqp/reply.h"
 #include "shard/client.h"
 
-/* Begins a line about the client; false when the log does not want it, or had its share of this second. */
+/* Begins a line about the client; false when the log does not want it, or had its share of this
+ * second. */
 static bool begin(
     struct log_line *line, const struct client *client, enum log_level level, const char *event) {
     struct shard *shard = client->shard;
