@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/str.h"
 
 /* Reads the first line of a small file; false when it cannot be read. */
@@ -62,6 +63,11 @@ uint32_t machine_cores(void) {
     if (sched_getaffinity(0, sizeof set, &set) == 0) cores = (uint32_t)CPU_COUNT(&set);
     each_cgroup_file("cpu.max", look_at_quota, &cores);
     return cores ? cores : 1;
+}
+
+uint32_t machine_shards(uint32_t cores) {
+    uint32_t shards = cores <= 2 ? 1 : cores;
+    return shards < SHARDS_MAX ? shards : SHARDS_MAX;
 }
 
 static void look_at_memory(const char *line, void *context) {

@@ -7,6 +7,9 @@
 /* Cores that this process may use: the scheduler's mask, cut by the cgroup's quota; at least 1. */
 uint32_t machine_cores(void);
 
+/* Shards for so many cores: one each, but a single one on two (docs/decisions/0006-shards.md). */
+uint32_t machine_shards(uint32_t cores);
+
 /* Bytes of memory that this process may use: the smaller of the machine's and the cgroup's. */
 uint64_t machine_memory_bytes(void);
 

@@ -143,7 +143,7 @@ static uint64_t memory_limit(const struct config *config) {
 static struct server_options server_options(struct daemon *daemon) {
     const struct config *config = &daemon->options.config;
     return (struct server_options){
-        .shards = config->shards ? (uint32_t)config->shards : machine_cores(),
+        .shards = config->shards ? (uint32_t)config->shards : machine_shards(machine_cores()),
         .memory_limit = memory_limit(config),
         .descriptors_max = machine_raise_descriptors(),
         .listeners = daemon->listeners,

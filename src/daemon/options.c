@@ -85,7 +85,7 @@ static const struct flag flags[] = {
     {"--listen-tls", "ADDR:PORT", set_listen_tls, "refused: TLS is not in this version"},
     {"--management", "ADDR:PORT", set_management, "HTTP interface, or none; 127.0.0.1:15672"},
     {"--metrics", "ADDR:PORT", set_metrics, "Prometheus' /metrics, or none; 127.0.0.1:15692"},
-    {"--shards", "N", set_shards, "event loops, 1 to 64; one per core that is granted"},
+    {"--shards", "N", set_shards, "event loops, 1 to 64; one per core granted, 1 on two"},
     {"--log-level", "LEVEL", set_log_level, "debug, info, warning or error; info"},
     {"--print-config", "[=man]", NULL, "print a file with every setting and its default"},
     {"--version", NULL, NULL, "print the version"},

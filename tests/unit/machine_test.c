@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "daemon/machine.h"
 
 static void cores_are_within_the_mask(void **state) {
@@ -24,6 +25,14 @@ static void cores_are_within_the_mask(void **state) {
     assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
     assert_int_equal(machine_cores(), 1);
     assert_int_equal(sched_setaffinity(0, sizeof set, &set), 0);
+}
+
+static void two_cores_get_one_shard(void **state) {
+    (void)state;
+    assert_int_equal(machine_shards(1), 1);
+    assert_int_equal(machine_shards(2), 1);
+    assert_int_equal(machine_shards(3), 3);
+    assert_int_equal(machine_shards(1000), SHARDS_MAX);
 }
 
 static void memory_is_within_the_machine(void **state) {
@@ -45,6 +54,7 @@ static void descriptors_are_raised(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cores_are_within_the_mask),
+        cmocka_unit_test(two_cores_get_one_shard),
         cmocka_unit_test(memory_is_within_the_machine),
         cmocka_unit_test(descriptors_are_raised),
     };
