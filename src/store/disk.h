@@ -28,7 +28,8 @@ struct disk_file;
 enum disk_kind {
     DISK_WRITE, /* `size` bytes of `data` at `offset` of `file`, stable when handed back */
     DISK_MAKE,  /* a file `name` of `size` zero bytes, the first `head_size` of them `data`; whole
-                   and stable under its name when handed back, otherwise absent */
+                   and stable under its name when handed back, otherwise absent; -EEXIST
+                   rather than in place of another file */
 };
 
 /* One asynchronous request. The memory belongs to the submitter and must stay as it is, with all it

@@ -104,6 +104,15 @@ static int fill(int fd, const struct disk_request *request, uint8_t *zeroes) {
     return status;
 }
 
+/* Gives the file its name, but never in place of another file, whose content it would destroy. */
+static int name_once(int dir_fd, const char *from, const char *to) {
+    if (renameat2(dir_fd, from, dir_fd, to, RENAME_NOREPLACE) == 0) return 0;
+    if (errno != EINVAL && errno != ENOSYS) return -errno;
+    /* File systems that cannot promise it: nobody else makes files here meanwhile. */
+    if (faccessat(dir_fd, to, F_OK, 0) == 0) return -EEXIST;
+    return renameat(dir_fd, from, dir_fd, to) == 0 ? 0 : -errno;
+}
+
 /* A new file gets its name only when it is whole and stable. */
 static int carry_out_make(struct disk_posix *posix, const struct disk_request *request) {
     char making[DISK_NAME_BYTES_MAX + sizeof MAKING_AFTER];
@@ -114,8 +123,7 @@ static int carry_out_make(struct disk_posix *posix, const struct disk_request *r
     int status = fill(fd, request, zeroes);
     disk_memory_free(zeroes);
     if (close(fd) != 0 && status == 0) status = -errno;
-    if (status == 0 && renameat(posix->dir_fd, making, posix->dir_fd, request->name) != 0)
-        status = -errno;
+    if (status == 0) status = name_once(posix->dir_fd, making, request->name);
     if (status == 0 && fsync(posix->dir_fd) != 0) status = -errno;
     if (status != 0) unlinkat(posix->dir_fd, making, 0);
     return status;

@@ -34,7 +34,10 @@ struct journal *journal_open(
     check(settings->files_spare != 0);
     struct journal *journal = NEW(struct journal);
     journal->settings = *settings;
-    prng_init(&journal->prng, settings->seed);
+    /* Ids are not to be repeated even by an owner whose seeds are: the chain moves on, and so do
+     * they. */
+    uint64_t place = past->next_base_lsn + past->last_file_no * 0x9e3779b97f4a7c15u;
+    prng_init(&journal->prng, settings->seed ^ place ^ ((uint64_t)settings->shard << 48));
     list_init(&journal->files);
     list_init(&journal->spares);
     journal->header = disk_memory_new(FILE_HEADER_BYTES);

@@ -183,6 +183,7 @@ static struct sim_file *new_file(struct platter *platter, const char *name, uint
 }
 
 static int make(struct platter *platter, const struct disk_request *request) {
+    if (find(platter, request->name)) return -EEXIST;
     struct sim_file *file = new_file(platter, request->name, request->size);
     if (!file) return -ENOSPC;
     memcpy(file->seen, request->data, request->head_size);
