@@ -27,6 +27,7 @@ struct node_facts {
 void node_init(struct node *node);
 
 /* Reads what the process and the machine are at now. */
+/* Asks the operating system. */
 void node_read(const struct node *node, struct node_facts *ret_facts);
 
 #endif

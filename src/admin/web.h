@@ -43,6 +43,7 @@ uint64_t web_next_deadline(const struct web *web);
 /* ---- a call ---- */
 
 /* What was asked; borrowed for the call's life. */
+/* What was asked; as long as the call is being answered. */
 const struct http_request *web_request(const struct web_call *call);
 
 /* Where it came in, and whether from this machine. */
