@@ -22,6 +22,7 @@ enum harm_kind {
     HARM_PADDING,    /* a bit behind the records */
     HARM_HEADER,     /* a bit in the file's first block */
     HARM_MISSING,    /* the whole file */
+    HARM_CRAFTED,    /* nonsense in a header, with a checksum that is right */
     HARMS,
 };
 
@@ -32,7 +33,7 @@ struct harm {
     struct file_header header;
     struct journal_frame frame;
     uint64_t offset; /* of the frame, or 0 */
-    uint8_t saved[SIM_SECTOR_BYTES];
+    uint8_t saved[FILE_HEADER_BYTES];
     uint8_t *saved_frame;
 };
 
@@ -96,6 +97,20 @@ static void forge(struct harm *harm) {
     journal_frame_put_header(&other, at);
 }
 
+/* Puts any number into any field of a header, as no disk would and an enemy may. */
+static void craft(struct harm *harm) {
+    struct prng *prng = &harm->world->prng;
+    bool of_file = prng_chance(prng, 50);
+    uint8_t *at = harm->file->seen + (of_file ? 0 : harm->offset);
+    uint64_t fields = of_file ? 14 : 6;
+    uint64_t value = prng_next(prng) >> prng_below(prng, 64);
+    uint64_t field = 8 + 8 * prng_below(prng, fields);
+    if (prng_chance(prng, 50)) value = le_get_u64(at + field) + value % 20000 - 10000;
+    le_put_u64(at + field, value);
+    size_t crc_at = of_file ? FILE_HEADER_BYTES - 4 : JOURNAL_FRAME_HEADER_BYTES - 4;
+    le_put_u32(at + crc_at, crc32c(at, crc_at));
+}
+
 /* Where the frame's records end. */
 static uint64_t padding_at(const struct harm *harm) {
     const uint8_t *bytes = harm->file->seen + harm->offset;
@@ -137,6 +152,7 @@ static bool inflict(struct harm *harm) {
     }
     case HARM_HEADER: file->seen[prng_below(prng, 120)] ^= 1; return true;
     case HARM_MISSING: file->used = false; return true;
+    case HARM_CRAFTED: craft(harm); return true;
     case HARMS: unreachable_here();
     }
     return memcmp(frame, harm->saved_frame, harm->frame.size) != 0;
@@ -154,14 +170,11 @@ static bool must_be_seen(const struct harm *harm, uint64_t witness) {
     uint64_t lsn = harm->frame.lsn;
     switch (harm->kind) {
     case HARM_UNREADABLE: return true;
+    case HARM_CRAFTED: return false;
     /* Only the next frame tells, and who forges the last one before a gap is not seen. */
     case HARM_FORGED: return witness > lsn + harm->frame.size;
     case HARM_HEADER: return witness > harm->header.base_lsn + FILE_FRAMES_AT;
-    case HARM_MISSING: {
-        const struct oracle_shard *shard = &harm->world->oracle.shards[harm->header.shard];
-        (void)shard;
-        return witness >= harm->header.base_lsn + harm->file->size;
-    }
+    case HARM_MISSING: return witness >= harm->header.base_lsn + harm->file->size;
     case HARM_BIT:
     case HARM_ZEROES:
     case HARM_NOISE:
@@ -215,6 +228,22 @@ static void save(struct harm *harm) {
     recover_close(recovery);
 }
 
+static void ignore_record(void *context, const struct recover_record *record) {
+    (void)context;
+    (void)record;
+}
+
+/* Whatever comes back, coming back must not end the process. */
+static void survive(struct harm *harm) {
+    struct recovery *recovery = world_recover(harm->world, true);
+    if (!recovery) return;
+    if (recover_verdict(recovery) != RECOVER_REFUSED) {
+        int status = recover_replay(recovery, ~0u, ignore_record, NULL);
+        if (status != 0) oracle_fails(&harm->world->oracle, "a second reading differs");
+    }
+    recover_close(recovery);
+}
+
 void harm_try(struct world *world, struct recovery *recovery) {
     struct harm harm = {.world = world};
     if (!prng_chance(&world->prng, 60) || !choose(&harm)) return;
@@ -232,6 +261,7 @@ void harm_try(struct world *world, struct recovery *recovery) {
         look(&harm, must);
         bool of_a_frame = harm.kind != HARM_HEADER && harm.kind != HARM_MISSING;
         if (must && of_a_frame && world->oracle.failure[0] == 0) save(&harm);
+        if (harm.kind == HARM_CRAFTED) survive(&harm);
     }
     heal(&harm);
     free(harm.saved_frame);

@@ -207,7 +207,8 @@ static void compare_shard(struct oracle *oracle, uint16_t at, oracle_lost_fn los
     uint64_t last = 0;
     for (uint64_t i = 0; i < shard->count; i++)
         if (shard->items[i].present) last = i + 1;
-    uint64_t must = max_u64(last, shard->stable);
+    /* Salvaging goes on behind damage wherever a good frame stands, perhaps behind the tail. */
+    uint64_t must = lost ? shard->stable : max_u64(last, shard->stable);
     bool begun = false;
     for (uint64_t i = 0; i < must; i++) {
         const struct oracle_item *item = &shard->items[i];

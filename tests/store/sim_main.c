@@ -32,12 +32,12 @@ static const char *const PLANT_NAMES[] = {
 };
 
 /* Runs one seed; false with the reason printed when it fails. */
-static bool run(const struct world_options *options, bool quiet, struct tally *tally) {
+static bool run(const struct world_options *options, const char *before, struct tally *tally) {
     struct world *world = calloc(1, sizeof *world);
     check(world != NULL);
     bool good = world_run(world, options);
-    if (!good && !quiet)
-        printf("seed %llu%s%llu: %s\n", (unsigned long long)options->seed,
+    if (!good)
+        printf("%sseed %llu%s%llu: %s\n", before, (unsigned long long)options->seed,
             options->fail_at ? " failing operation " : " life ",
             (unsigned long long)(options->fail_at ? options->fail_at : world->crashes),
             world->oracle.failure);
@@ -55,7 +55,7 @@ static int run_seeds(uint64_t from, uint64_t count) {
     uint64_t failed = 0;
     for (uint64_t seed = from; seed < from + count && failed < 10; seed++) {
         struct world_options options = {.seed = seed, .lives = LIVES};
-        failed += !run(&options, false, &tally);
+        failed += !run(&options, "", &tally);
     }
     printf("%llu seeds, %llu crashes, %llu harms of which %llu could be seen; %llu failed\n",
         (unsigned long long)tally.seeds, (unsigned long long)tally.crashes,
@@ -97,7 +97,7 @@ static uint64_t seed_that_finds(enum plant plant) {
     struct tally tally = {0};
     for (uint64_t seed = 1; seed <= PLANT_SEEDS; seed++) {
         struct world_options options = {.seed = seed, .lives = LIVES};
-        if (!run(&options, true, &tally)) return seed;
+        if (!run(&options, "# found by ", &tally)) return seed;
     }
     return 0;
 }
@@ -108,7 +108,6 @@ static bool is_found(enum plant plant) {
     if (child == 0) {
         if (!freopen("/dev/null", "w", stderr)) _exit(3);
         uint64_t seed = seed_that_finds(plant);
-        if (seed) printf("# found by seed %llu\n", (unsigned long long)seed);
         fflush(stdout);
         _exit(seed ? 1 : 0);
     }
