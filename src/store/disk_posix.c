@@ -213,6 +213,8 @@ static int posix_open(struct disk *disk, const char *name, struct disk_file **re
         close(fd);
         return status;
     }
+    /* Recovery reads from one end to the other: the kernel may read further ahead. */
+    (void)posix_fadvise(read_fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     struct disk_file *file = NEW(struct disk_file);
     *file = (struct disk_file){.fd = fd, .read_fd = read_fd};
     *ret_file = file;

@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "store/recover_state.h"
 
-enum { SEARCH_BYTES = 256 * 1024 };
+enum { WINDOW_BYTES = 1024 * 1024 }; /* one read: many frames */
 
 void recover_reader_set(struct recover_reader *reader, struct recover_file *file) {
     reader->file = file;
@@ -44,7 +44,7 @@ const uint8_t *recover_reader_get(
     bool covered = offset >= reader->from && offset - reader->from <= reader->size &&
                    size <= reader->size - (offset - reader->from);
     if (!covered) {
-        uint64_t window = max_u64(size, SEARCH_BYTES);
+        uint64_t window = max_u64(size, WINDOW_BYTES);
         window = min_u64(window, reader->file->size - offset);
         int status = load(recovery, reader, offset, size, window);
         if (status != 0) {
