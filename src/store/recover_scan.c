@@ -202,9 +202,9 @@ static bool frame_is_orphan(const struct journal_frame *frame, uint64_t at) {
     return frame->lsn >= at && frame->durable_lsn > frame->lsn - at;
 }
 
-/* Reports the files whose headers were stable, are gone, and would have continued the chain. Others
- * may bear witness as well: files that were begun later, and whose headers were torn. */
-static void report_headless(struct scan *scan, const struct recover_file *witness, uint64_t lsn) {
+/* Reports the files whose headers were stable, are gone, and would have continued the chain. False
+ * when there is none: then the witness is a file that was begun later and whose header was torn. */
+static bool report_headless(struct scan *scan, uint64_t lsn) {
     struct recovery *recovery = scan->recovery;
     struct recover_reader *reader = &recovery->search_reader;
     uint32_t reported = 0;
@@ -225,7 +225,7 @@ static void report_headless(struct scan *scan, const struct recover_file *witnes
         if (found) recover_damage_add(recovery, RECOVER_BAD_HEADER, file, 0);
         reported += found;
     }
-    if (reported == 0) recover_damage_add(recovery, RECOVER_BAD_HEADER, witness, 0);
+    return reported != 0;
 }
 
 /* The first bad frame, or the end: torn, or damage. */
@@ -234,13 +234,12 @@ static void judge_bad(struct scan *scan, enum frame_finding finding,
     uint64_t lsn = scan->file->header.base_lsn + scan->at;
     struct recover_file *witness = find_witness(scan, lsn);
     bool at_end = scan->at >= min_u64(scan->limit, scan->file->size);
-    if (witness && witness->kind == RECOVER_FILE_HEADLESS && scan->limit == UINT64_MAX) {
-        /* The chain goes on in a file whose header is gone. */
-        report_headless(scan, witness, lsn);
-        if (!file_bears_witness(scan, scan->file, scan->at, lsn)) {
-            scan->ended = true;
-            return;
-        }
+    bool headless = witness && witness->kind == RECOVER_FILE_HEADLESS && scan->limit == UINT64_MAX;
+    if (headless && report_headless(scan, lsn) &&
+        !file_bears_witness(scan, scan->file, scan->at, lsn)) {
+        /* The chain goes on in a file whose header is gone, and this one is good to its end. */
+        scan->ended = true;
+        return;
     }
     if (!at_end && (witness || finding == FRAME_UNREADABLE || finding == FRAME_NEWER)) {
         pass_damage(scan, finding, frame, fault_at);

@@ -51,43 +51,51 @@ struct recovery *world_recover(struct world *world, bool salvage) {
     return recovery;
 }
 
+static void journal_begin(struct world *world, struct recovery *recovery, uint16_t at) {
+    struct journal_settings settings = {
+        .disk = &world->platter.ports[at].disk,
+        .node_id = "the only node ",
+        .shard = at,
+        .file_bytes = world->file_bytes,
+        .files_spare = 1 + (uint32_t)prng_below(&world->prng, 2),
+        .seed = prng_next(&world->prng),
+        .calls = &CALLS,
+        .context = &world->platter.ports[at],
+    };
+    struct journal_past past;
+    recover_past(recovery, at, &past);
+    world->journals[at] = journal_open(&settings, &past);
+}
+
+static void give_spares(
+    struct world *world, struct recovery *recovery, uint16_t at, uint64_t count) {
+    const char *spare = NULL;
+    while (count-- > 0 && (spare = recover_take_spare(recovery, at)) != NULL) {
+        int status = journal_add_spare(world->journals[at], spare);
+        if (status != 0 && !world->platter.fired)
+            oracle_fails(&world->oracle, "a spare is refused: %d", status);
+    }
+}
+
+/* Not every writer of a former life is there again; what it left stays. */
 static void journals_open(struct world *world, struct recovery *recovery) {
-    for (uint32_t i = 0; i < world->shards; i++) {
-        struct journal_settings settings = {
-            .disk = &world->platter.ports[i].disk,
-            .node_id = "the only node ",
-            .shard = (uint16_t)i,
-            .file_bytes = world->file_bytes,
-            .files_spare = 1 + (uint32_t)prng_below(&world->prng, 2),
-            .seed = prng_next(&world->prng),
-            .calls = &CALLS,
-            .context = &world->platter.ports[i],
-        };
-        struct journal_past past;
-        recover_past(recovery, (uint16_t)i, &past);
-        world->journals[i] = journal_open(&settings, &past);
-        world->stopped[i] = false;
+    world->running = 1 + (uint32_t)prng_below(&world->prng, world->shards);
+    if (prng_chance(&world->prng, 50)) world->running = world->shards;
+    for (uint16_t i = 0; i < world->shards; i++) {
         struct sim_port *port = &world->platter.ports[i];
+        struct journal_past past;
+        recover_past(recovery, i, &past);
         port->end_lsn = past.prev_end_lsn;
         port->faulty = port->dropped = false;
         port->since = 0;
-        const char *spare = NULL;
-        uint64_t wanted = prng_below(&world->prng, 3);
-        while (wanted-- > 0 && (spare = recover_take_spare(recovery, (uint16_t)i)) != NULL) {
-            int status = journal_add_spare(world->journals[i], spare);
-            if (status != 0 && !world->platter.fired)
-                oracle_fails(&world->oracle, "a spare is refused: %d", status);
-        }
+        world->stopped[i] = false;
+        if (i >= world->running) continue;
+        journal_begin(world, recovery, i);
+        give_spares(world, recovery, i, prng_below(&world->prng, 3));
     }
     /* Files that nobody wants would stay until the next start; the platter holds only so many. */
-    for (uint32_t i = 0; i < world->shards; i++) {
-        const char *spare = NULL;
-        while ((spare = recover_take_spare(recovery, (uint16_t)i)) != NULL) {
-            int status = journal_add_spare(world->journals[i], spare);
-            if (status != 0 && !world->platter.fired)
-                oracle_fails(&world->oracle, "a spare is refused: %d", status);
-        }
-    }
+    for (uint16_t i = 0; i < world->running; i++)
+        give_spares(world, recovery, i, UINT64_MAX);
 }
 
 static void put(struct world *world, uint32_t at) {
@@ -143,7 +151,7 @@ static void turn(struct world *world, uint32_t at) {
 }
 
 static void one_step(struct world *world, bool faults) {
-    uint32_t at = (uint32_t)prng_below(&world->prng, world->shards);
+    uint32_t at = (uint32_t)prng_below(&world->prng, world->running);
     uint64_t what = prng_below(&world->prng, 100);
     if (what < 25) {
         put(world, at);
@@ -166,15 +174,15 @@ static void one_step(struct world *world, bool faults) {
 
 /* Everything that can be done is done: nothing may stay unstable while the journals work. */
 static void finish_all(struct world *world) {
-    for (uint32_t i = 0; i < world->shards; i++)
+    for (uint32_t i = 0; i < world->running; i++)
         journal_finish(world->journals[i]);
     for (int round = 0; round < 300; round++) {
         world->now_ms += 50;
-        for (uint32_t i = 0; i < world->shards; i++)
+        for (uint32_t i = 0; i < world->running; i++)
             turn(world, i);
         platter_complete_all(&world->platter);
     }
-    for (uint32_t i = 0; i < world->shards; i++) {
+    for (uint32_t i = 0; i < world->running; i++) {
         turn(world, i);
         const struct oracle_shard *shard = shard_of(world, i);
         if (world->stopped[i]) continue;

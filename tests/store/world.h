@@ -21,6 +21,7 @@ struct world {
     struct prng prng;
     struct journal *journals[WORLD_SHARDS_MAX];
     uint32_t shards;
+    uint32_t running; /* the first so many, in this life */
     uint64_t now_ms;
     uint64_t file_bytes;
     bool may_lie;  /* this seed's disk may drop or misdirect writes */
