@@ -101,7 +101,7 @@ size_t metadata_batch_bytes(const struct metadata *metadata);
 /* Applies the batch in the order of its changes and empties it; when this gives 0, it is stable. On
  * an error none of it is applied and the batch is as it was: commit it again or discard it. An
  * error of the disk while it is written (-EIO, -ENOSPC) leaves one thing open until the next commit
- * that succeeds or metadata_close: a power loss before may bring the whole batch back. */
+ * that succeeds: whoever opens the database before that may find the whole batch in it. */
 int metadata_commit(struct metadata *metadata) MUST_USE;
 
 /* Empties the batch. */
