@@ -3,12 +3,57 @@
 
 #include "core/vhost.h"
 
-/* The end of the slice; moves the place on. */
-static uint32_t slice_end(const struct map *map, struct inventory_slice *slice, uint32_t *ret_at) {
-    uint32_t all = map_slot_count(map);
-    *ret_at = slice->at < all ? slice->at : all;
-    slice->at = (uint32_t)min_u64((uint64_t)*ret_at + slice->slots, all);
-    return slice->at;
+/* ---- slices of a table ----
+ *
+ * Names that share a beginning of the table lie in one run without gaps, each at or behind the
+ * place that its hash gives it, its home. A slice ends at a gap, so that whatever has its home
+ * before the end has been given: names that shift or move up later cannot slip past. Those of a run
+ * that continues from the table's end at its beginning come last, at the places from `count` on. */
+
+struct window {
+    const struct map *map;
+    uint32_t count; /* of slots */
+    uint32_t at;
+    uint32_t end;
+};
+
+static bool is_gap(const struct window *window, uint32_t at) {
+    return !map_item_at(window->map, at < window->count ? at : at - window->count);
+}
+
+/* One after the last place there is. */
+static uint32_t window_limit(const struct window *window) {
+    uint32_t limit = window->count;
+    while (limit < 2 * window->count && !is_gap(window, limit))
+        limit++;
+    return limit;
+}
+
+/* Opens the window of a slice and moves its place on; false when it is the last one. */
+static bool window_open(
+    struct window *window, const struct map *map, struct inventory_slice *slice) {
+    *window = (struct window){.map = map, .count = map_slot_count(map), .at = slice->at};
+    uint32_t limit = window_limit(window);
+    if (window->at > limit) window->at = limit;
+    window->end = (uint32_t)min_u64((uint64_t)window->at + slice->slots, limit);
+    while (window->end < limit && !is_gap(window, window->end))
+        window->end++;
+    slice->at = window->end;
+    return window->end < limit;
+}
+
+/* The next thing in the window, or NULL. */
+static void *window_next(struct window *window) {
+    const struct map *map = window->map;
+    while (window->at < window->end) {
+        uint32_t at = window->at++;
+        bool again = at >= window->count;
+        if (again) at -= window->count;
+        const struct map_slot *slot = &map->slots[at];
+        bool wrapped = ((uint32_t)slot->hash & map->mask) > at;
+        if (slot->item && wrapped == again) return slot->item;
+    }
+    return NULL;
 }
 
 static struct inventory_exchange describe_exchange(const struct exchange *exchange) {
@@ -24,35 +69,32 @@ static struct inventory_exchange describe_exchange(const struct exchange *exchan
 
 bool inventory_exchanges(const struct vhost *vhost, struct inventory_slice *slice,
     void (*each)(void *context, const struct inventory_exchange *exchange)) {
-    uint32_t at = 0;
-    uint32_t end = slice_end(&vhost->exchanges, slice, &at);
-    for (; at < end; at++) {
-        const struct exchange *exchange = map_item_at(&vhost->exchanges, at);
-        if (!exchange) continue;
+    struct window window;
+    bool more = window_open(&window, &vhost->exchanges, slice);
+    const struct exchange *exchange;
+    while ((exchange = window_next(&window)) != NULL) {
         struct inventory_exchange described = describe_exchange(exchange);
         each(slice->context, &described);
     }
-    return end < map_slot_count(&vhost->exchanges);
+    return more;
 }
 
 bool inventory_queues(const struct vhost *vhost, struct inventory_slice *slice,
     void (*each)(void *context, const struct queue_entry *entry)) {
-    uint32_t at = 0;
-    uint32_t end = slice_end(&vhost->queues, slice, &at);
-    for (; at < end; at++) {
-        const struct bound_queue *queue = map_item_at(&vhost->queues, at);
-        if (queue) each(slice->context, &queue->entry);
-    }
-    return end < map_slot_count(&vhost->queues);
+    struct window window;
+    bool more = window_open(&window, &vhost->queues, slice);
+    const struct bound_queue *queue;
+    while ((queue = window_next(&window)) != NULL)
+        each(slice->context, &queue->entry);
+    return more;
 }
 
 bool inventory_bindings(const struct vhost *vhost, struct inventory_slice *slice,
     void (*each)(void *context, const struct inventory_binding *binding)) {
-    uint32_t at = 0;
-    uint32_t end = slice_end(&vhost->bindings, slice, &at);
-    for (; at < end; at++) {
-        const struct binding *binding = map_item_at(&vhost->bindings, at);
-        if (!binding) continue;
+    struct window window;
+    bool more = window_open(&window, &vhost->bindings, slice);
+    const struct binding *binding;
+    while ((binding = window_next(&window)) != NULL) {
         const struct bound_queue *queue = binding->destination;
         const struct exchange *exchange = binding->destination;
         struct inventory_binding described = {
@@ -64,7 +106,7 @@ bool inventory_bindings(const struct vhost *vhost, struct inventory_slice *slice
         };
         each(slice->context, &described);
     }
-    return end < map_slot_count(&vhost->bindings);
+    return more;
 }
 
 bool inventory_find_exchange(
