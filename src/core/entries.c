@@ -8,7 +8,8 @@ enum {
     RING_KEPT = 8,        /* an empty queue keeps a ring of its own up to this capacity */
     RING_SHRINK = 8,      /* a ring with so many times more room than span is made smaller */
     STRAYS_MIN = 16,      /* the first capacity of strays */
-    MOVED_CHUNKS_MAX = 64 /* chunks looked at by one entries_move_strays */
+    MOVED_CHUNKS_MAX = 64, /* chunks looked at by one entries_move_strays */
+    SKIPPED_CHUNKS_MAX = 1024 /* a wider gap is not kept in the ring */
 };
 
 void entries_init(struct entries *entries, struct slab_class *chunks) {
@@ -162,19 +163,43 @@ static void put_stray(struct entries *entries, uint64_t seq, const struct entry 
     strays->live++;
 }
 
+/* Moves the ring's first chunk. */
+static void move_first(struct entries *entries) {
+    uint64_t number = entries->first;
+    struct chunk *chunk = *entries_slot(entries, number);
+    for (uint64_t live = chunk->live; live; live &= live - 1) {
+        uint32_t at = (uint32_t)__builtin_ctzll(live);
+        put_stray(entries, number * CHUNK_ENTRIES + at, &chunk->entries[at]);
+        entries->live--;
+    }
+    chunk->live = 0;
+    entries_close_chunk(entries, number);
+}
+
 void entries_move_strays(struct entries *entries, uint64_t cursor) {
     for (uint32_t n = 0; n < MOVED_CHUNKS_MAX && entries_sparse(entries, cursor); n++) {
-        uint64_t number = entries->first;
-        check(number < cursor / CHUNK_ENTRIES);
+        check(entries->first < cursor / CHUNK_ENTRIES);
         if (entries->span == 0) return;
-        struct chunk *chunk = *entries_slot(entries, number);
-        for (uint64_t live = chunk->live; live; live &= live - 1) {
-            uint32_t at = (uint32_t)__builtin_ctzll(live);
-            put_stray(entries, number * CHUNK_ENTRIES + at, &chunk->entries[at]);
-            entries->live--;
-        }
-        chunk->live = 0;
-        entries_close_chunk(entries, number);
+        move_first(entries);
+    }
+}
+
+void entries_skip(struct entries *entries, uint64_t seq) {
+    check(seq >= entries->next_seq);
+    uint64_t number = seq / CHUNK_ENTRIES;
+    bool same_chunk = number == entries->next_seq / CHUNK_ENTRIES;
+    entries->next_seq = seq;
+    if (same_chunk) return;
+    entries->tail = NULL;
+    bool wide = number - entries->first - entries->span > SKIPPED_CHUNKS_MAX;
+    while (wide && entries->span != 0) {
+        move_first(entries);
+    }
+    if (entries->span == 0) entries->first = number;
+    while (number - entries->first > entries->span) {
+        if (entries->span == entries->ring_capacity) resize_ring(entries, 2 * entries->span);
+        entries->span++;
+        *entries_slot(entries, entries->first + entries->span - 1) = NULL;
     }
 }
 

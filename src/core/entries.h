@@ -30,7 +30,8 @@ enum {
 enum {
     ENTRY_UNACKED = 1,
     ENTRY_REDELIVERED = 2,
-    ENTRY_REMOVED = 4 /* strays only: where a removed one was */
+    ENTRY_REMOVED = 4, /* strays only: where a removed one was */
+    ENTRY_KEPT = 8     /* on disk, or on its way there */
 };
 
 struct entry {
@@ -84,6 +85,10 @@ void entries_deinit(struct entries *entries);
 
 /* Makes the chunk that next_seq belongs to. */
 struct chunk *entries_open_tail(struct entries *entries);
+
+/* The next entry gets `seq`, which is not below next_seq: those between were never there. For a
+ * queue that is read back; nothing may be unacked or ready yet. */
+void entries_skip(struct entries *entries, uint64_t seq);
 
 /* Gives chunk `number` back, which has lost its last entry. */
 void entries_close_chunk(struct entries *entries, uint64_t number);

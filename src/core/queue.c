@@ -28,6 +28,7 @@ enum {
 struct queue {
     struct entries entries;
     uint64_t cursor;
+    uint64_t limit; /* messages from here on may not be delivered yet */
     uint64_t ready;
     uint64_t unacked;
     uint64_t ready_bytes;
@@ -36,6 +37,7 @@ struct queue {
     struct ranges doomed;
     struct consumers *consumers; /* NULL while there are none */
     struct message_pool *pool;
+    struct settlements *settlements; /* of a kept queue, else NULL */
     struct list_node in_pump;
     queue_ref self;
     consumer_handle last_handle; /* of the consumers before */
@@ -51,10 +53,17 @@ struct queue *queue_new(
     struct queue *queue = NEW(struct queue);
     entries_init(&queue->entries, message_pool_chunks(pool));
     queue->cursor = queue->entries.next_seq;
+    queue->limit = UINT64_MAX;
     queue->pool = pool;
     queue->self = self;
     queue->settings = *settings;
     return queue;
+}
+
+void queue_keep(struct queue *queue, struct settlements *settlements) {
+    check(queue->entries.next_seq == 1);
+    queue->settlements = settlements;
+    queue->limit = 0;
 }
 
 struct list_node *queue_in_pump(struct queue *queue) {
@@ -71,6 +80,43 @@ queue_ref queue_self(const struct queue *queue) {
 
 bool queue_gone(const struct queue *queue) {
     return queue->gone;
+}
+
+uint64_t queue_next_seq(const struct queue *queue) {
+    return queue->entries.next_seq;
+}
+
+static inline uint64_t next_ready(const struct queue *queue) {
+    return ranges_empty(&queue->requeued) ? queue->cursor : ranges_first(&queue->requeued)->seq;
+}
+
+uint64_t queue_next_ready(const struct queue *queue) {
+    return next_ready(queue);
+}
+
+void queue_allow(struct queue *queue, uint64_t limit) {
+    check(limit >= queue->limit);
+    queue->limit = limit;
+}
+
+bool queue_is_held_back(const struct queue *queue) {
+    return queue->ready != 0 && next_ready(queue) >= queue->limit && queue->consumers &&
+           !list_empty(&queue->consumers->active);
+}
+
+bool queue_is_dropping(const struct queue *queue) {
+    return queue->gone || !ranges_empty(&queue->doomed);
+}
+
+struct message *queue_next_kept(const struct queue *queue, uint64_t *seq, uint64_t end) {
+    const struct entry *entry = NULL;
+    uint64_t at = *seq;
+    for (; (entry = entries_next(&queue->entries, &at, end)) != NULL; at++) {
+        if (!(entry->flags & ENTRY_KEPT)) continue;
+        *seq = at;
+        return entry->message;
+    }
+    return NULL;
 }
 
 uint64_t queue_ready_count(const struct queue *queue) {
@@ -128,6 +174,13 @@ static void give_tokens_back(struct consumer *consumer, struct effects *effects)
 
 /* ---- messages */
 
+/* A message that is settled and leaves its place. */
+static inline void note_settled(struct queue *queue, const struct entry *entry, uint64_t seq) {
+    if (!(entry->flags & ENTRY_KEPT)) return;
+    settled_runs_put(&queue->settlements->settled, seq, 1);
+    settled_runs_put(&queue->settlements->dropped, seq, 1);
+}
+
 /* The next ready message leaves its place; its entry is still there. There must be one. */
 static inline struct entry *take_ready(struct queue *queue, uint64_t *ret_seq) {
     uint64_t seq;
@@ -151,6 +204,7 @@ static inline struct message *lend(
     struct queue *queue, struct entry *entry, uint64_t seq, bool no_ack) {
     struct message *message = entry->message;
     if (no_ack) {
+        note_settled(queue, entry, seq);
         entries_remove(&queue->entries, seq);
     } else {
         entry->flags |= ENTRY_UNACKED;
@@ -181,7 +235,9 @@ static void apply_enqueue(struct queue *queue, const struct op *op) {
         message_unref(queue->pool, op->message);
         return;
     }
-    entries_put(&queue->entries, op->message);
+    uint64_t seq = entries_put(&queue->entries, op->message);
+    if (queue->settlements && op->message->persistent)
+        entries_find(&queue->entries, seq)->flags = ENTRY_KEPT;
     queue->ready++;
     queue->ready_bytes += op->message->body_size;
 }
@@ -195,6 +251,7 @@ static uint64_t range_end(const struct op *op) {
 static inline bool settle(struct queue *queue, const struct entry *entry, uint64_t seq) {
     if (!entry || !(entry->flags & ENTRY_UNACKED)) return false;
     leave_unacked(queue, entry);
+    note_settled(queue, entry, seq);
     message_unref(queue->pool, entry->message);
     entries_remove(&queue->entries, seq);
     return true;
@@ -228,7 +285,8 @@ static uint32_t settle_later(struct queue *queue, uint64_t seq, uint64_t end) {
     for (; (entry = entries_next(&queue->entries, &seq, end)) != NULL; seq++) {
         if (!(entry->flags & ENTRY_UNACKED)) continue;
         leave_unacked(queue, entry);
-        entry->flags = 0;
+        entry->flags &= ENTRY_KEPT;
+        if (entry->flags) settled_runs_put(&queue->settlements->settled, seq, 1);
         run_put(&run, seq);
         count++;
     }
@@ -253,7 +311,7 @@ static uint32_t requeue_range(struct queue *queue, uint64_t seq, uint64_t end, b
     for (; (entry = entries_next(&queue->entries, &seq, end)) != NULL; seq++) {
         if (!(entry->flags & ENTRY_UNACKED)) continue;
         leave_unacked(queue, entry);
-        entry->flags = ENTRY_REDELIVERED;
+        entry->flags = (uint8_t)((entry->flags & ENTRY_KEPT) | ENTRY_REDELIVERED);
         if (!returned && entry->attempts != UINT8_MAX) entry->attempts++;
         queue->ready++;
         queue->ready_bytes += entry->body_size;
@@ -316,6 +374,7 @@ static void apply_consume(
 static void enter_gone(struct queue *queue) {
     check(!queue->gone);
     queue->gone = true;
+    queue->settlements = NULL; /* the keeper forgets all of it at once */
     queue->ready = queue->unacked = 0;
     queue->ready_bytes = queue->unacked_bytes = 0;
     queue->cursor = queue->entries.next_seq;
@@ -363,12 +422,24 @@ static void apply_tokens(struct queue *queue, const struct op *op, struct effect
     consumer_activate(consumer);
 }
 
+/* All that is ready is settled; which of it is kept shows when it is dropped. */
+static void note_purged(struct queue *queue) {
+    struct settled_runs *settled = &queue->settlements->settled;
+    for (uint32_t i = 0; i < queue->requeued.count; i++) {
+        const struct range *range = &queue->requeued.heap[i];
+        settled_runs_put(settled, range->seq, range->count);
+    }
+    uint64_t untouched = queue->entries.next_seq - queue->cursor;
+    if (untouched != 0) settled_runs_put(settled, queue->cursor, untouched);
+}
+
 static void apply_purge(struct queue *queue, const struct op *op, struct effects *effects) {
     struct effect *effect = answer(effects, op, EFFECT_PURGED);
     effect->code = queue->gone ? REPLY_NOT_FOUND : REPLY_OK;
     effect->messages = count_u32(queue->ready);
     if (queue->ready == 0) return;
     uint64_t next_seq = queue->entries.next_seq;
+    if (queue->settlements) note_purged(queue);
     ranges_put_all(&queue->doomed, &queue->requeued);
     if (queue->cursor != next_seq) {
         ranges_put(&queue->doomed, queue->cursor, next_seq - queue->cursor);
@@ -422,6 +493,29 @@ void queue_apply(
     unreachable_here();
 }
 
+/* ---- reading back */
+
+void queue_restore(
+    struct queue *queue, const struct queue_restored *list, size_t count, uint64_t next_seq) {
+    check(queue->settlements != NULL);
+    check(queue->ready == 0);
+    struct run run = {.into = &queue->requeued};
+    for (size_t i = 0; i < count; i++) {
+        const struct queue_restored *restored = &list[i];
+        entries_skip(&queue->entries, restored->seq);
+        entries_put(&queue->entries, restored->message);
+        struct entry *entry = entries_find(&queue->entries, restored->seq);
+        entry->flags = (uint8_t)(ENTRY_KEPT | (restored->redelivered ? ENTRY_REDELIVERED : 0));
+        queue->ready++;
+        queue->ready_bytes += restored->message->body_size;
+        run_put(&run, restored->seq);
+    }
+    run_end(&run);
+    entries_skip(&queue->entries, next_seq);
+    queue->cursor = next_seq;
+    entries_tidy(&queue->entries, queue->cursor);
+}
+
 /* ---- owed work */
 
 /* Drops up to `budget` doomed messages; gives how many it has dropped. */
@@ -432,6 +526,8 @@ static uint32_t drop_doomed(struct queue *queue, uint32_t budget) {
         uint64_t first = range->seq, seq = first, end = first + range->count;
         struct entry *entry = NULL;
         for (; count < budget && (entry = entries_next(&queue->entries, &seq, end)); seq++) {
+            bool noted = entry->flags & ENTRY_KEPT && queue->settlements;
+            if (noted) settled_runs_put(&queue->settlements->dropped, seq, 1);
             message_unref(queue->pool, entry->message);
             entries_remove(&queue->entries, seq);
             count++;
@@ -490,7 +586,7 @@ static void deliver(struct queue *queue, struct consumer *consumer, struct effec
 /* Each turn yields at most one effect. Gives the number of turns. */
 static uint32_t deliver_some(struct queue *queue, uint32_t budget, struct effects *effects) {
     uint32_t turns = 0;
-    while (turns < budget && queue->ready != 0) {
+    while (turns < budget && queue->ready != 0 && next_ready(queue) < queue->limit) {
         struct consumer *consumer = consumers_first(queue->consumers);
         if (!consumer) break;
         if (!leaves_ring(queue, consumer, effects)) deliver(queue, consumer, effects);
@@ -552,8 +648,8 @@ bool queue_owes(const struct queue *queue) {
     if (!ranges_empty(&queue->doomed)) return true;
     if (!queue->consumers) return queue->owes_gone;
     if (queue->gone) return true;
-    return queue->ready ? !list_empty(&queue->consumers->active)
-                        : !list_empty(&queue->consumers->holders);
+    if (queue->ready == 0) return !list_empty(&queue->consumers->holders);
+    return next_ready(queue) < queue->limit && !list_empty(&queue->consumers->active);
 }
 
 /* ---- the end */

@@ -19,6 +19,7 @@
 
 #include "core/credit.h"
 #include "core/op.h"
+#include "core/settlements.h"
 
 /* Effective settings: computed outside from arguments and policies, never by the queue itself. */
 struct queue_settings {
@@ -31,6 +32,22 @@ struct queue;
  * queue's life, messages are released into it. */
 struct queue *queue_new(
     queue_ref self, const struct queue_settings *settings, struct message_pool *pool);
+
+/* From now on persistent messages are kept: what becomes of them is noted in `settlements`, which is
+ * borrowed and has to be emptied by the caller after each call. Before the first op. */
+void queue_keep(struct queue *queue, struct settlements *settlements);
+
+/* A kept message that is read back; with one reference. */
+struct queue_restored {
+    uint64_t seq;
+    struct message *message;
+    bool redelivered; /* it may have been delivered before */
+};
+
+/* Puts back what was kept, in ascending order; the references go to the queue. The next message
+ * gets `next_seq`, which is above them all. All of them are ready. Before the first op. */
+void queue_restore(
+    struct queue *queue, const struct queue_restored *list, size_t count, uint64_t next_seq);
 
 /* Releases the queue, its messages and its consumers (their credit users are given back). */
 void queue_free(struct queue *queue);
@@ -71,6 +88,27 @@ queue_ref queue_self(const struct queue *queue);
 
 /* Whether it has been deleted; what it still owes is only notices and releases. */
 bool queue_gone(const struct queue *queue);
+
+/* The seq that the next ENQUEUE gives. */
+uint64_t queue_next_seq(const struct queue *queue);
+
+/* The first kept message with *seq <= its seq < end, whose seq is put into *seq; NULL when there is
+ * none. Borrowed until the next op. Those that are settled but not dropped yet are among them: see
+ * queue_is_dropping. */
+struct message *queue_next_kept(const struct queue *queue, uint64_t *seq, uint64_t end);
+
+/* True while there are messages that are settled and not dropped yet, or the queue is gone. */
+bool queue_is_dropping(const struct queue *queue);
+
+/* Of a kept queue: the first message that may not be delivered before queue_allow has named a higher
+ * limit; at first that is none at all. GET does not look at it: its host does. */
+void queue_allow(struct queue *queue, uint64_t limit);
+
+/* Whether a consumer could have a message if it were not for the limit. */
+bool queue_is_held_back(const struct queue *queue);
+
+/* The seq of the message that would leave next, or queue_next_seq() when none is ready. */
+uint64_t queue_next_ready(const struct queue *queue);
 
 /* Counts as clients see them; all are 0 once the queue is gone. */
 uint64_t queue_ready_count(const struct queue *queue);

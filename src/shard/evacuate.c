@@ -1,0 +1,420 @@
+/* evacuate: taking a shard's living messages out of files that are to be given back. */
+#include "base/memory.h"
+#include "shard/kept_record.h"
+#include "shard/keeper.h"
+#include "shard/queue_host.h"
+#include "shard/retire.h"
+#include "store/le.h"
+
+enum {
+    SLICE_BYTES = 256 * 1024,            /* copied in one turn */
+    SLICE_QUEUES = 64,                   /* looked at in one turn */
+    SEGMENT_BYTES = 16 * 1024 * 1024,    /* of a segment, unless one message is larger */
+    RETRY_MS = 1000,                     /* after a failure */
+    PUT_OFF_MS = 20,                     /* for a queue that is being emptied or deleted */
+    QSTATE_HEAD_BYTES = 16,
+    FRAME_ROOM_BYTES = 64 * 1024, /* for headers, padding and summaries, of each frame */
+};
+
+/* ---- segments ---- */
+
+static struct building *building_begin(struct retirement *retirement, uint64_t bytes) {
+    struct keeper *keeper = retirement->keeper;
+    struct writer *writer = &keeper->writers[0];
+    struct building *building = NEW(struct building);
+    building->file = kept_file_new(writer, true, keeper->shard->broker->shard_count);
+    building->file->number = ++writer->last_segment;
+    building->file->file_id = prng_next(&keeper->prng);
+    struct segment_settings settings = {
+        .shard = writer->number,
+        .number = building->file->number,
+        .file_id = building->file->file_id,
+        .capacity_bytes = max_u64(bytes, SEGMENT_BYTES),
+    };
+    bytes_copy(settings.node_id, keeper->settings.node_id, sizeof settings.node_id);
+    building->build = segment_begin(&settings);
+    *(struct building **)fifo_put(&retirement->buildings) = building;
+    return building;
+}
+
+/* The segment that is being filled, or NULL. */
+static struct building *building_open(const struct retirement *retirement) {
+    struct building **last = fifo_last(&retirement->buildings);
+    return last && !(*last)->sent ? *last : NULL;
+}
+
+static void building_send(struct retirement *retirement) {
+    struct building *building = building_open(retirement);
+    if (!building) return;
+    segment_finish(building->build, &building->request);
+    building->file->bytes = building->request.size;
+    building->file->messages = segment_records(building->build);
+    building->sent = true;
+    disk_submit(retirement->keeper->writers[0].disk, &building->request);
+}
+
+/* What a segment for this message alone has to hold, in blocks. */
+static uint64_t room_for(const struct message *message, uint32_t parts) {
+    uint64_t bytes = message_cost(message) + (uint64_t)(parts + 2) * FRAME_ROOM_BYTES;
+    return (bytes + DISK_BLOCK_BYTES - 1) & ~(uint64_t)(DISK_BLOCK_BYTES - 1);
+}
+
+static bool put_message(struct building *building, const struct message *message, uint32_t parts,
+    const struct record_target *target) {
+    for (uint32_t i = 0; i < parts; i++) {
+        struct record part = kept_record_part(message, i, target);
+        if (!segment_put(building->build, &part)) return false;
+    }
+    struct record pub = kept_record_pub(message, target, 1);
+    return segment_put(building->build, &pub);
+}
+
+/* Puts the message into the segment that is being filled, or into a new one, which it gives. A
+ * message of several parts gets a segment that is made for it. */
+static struct building *put_somewhere(struct retirement *retirement, const struct message *message,
+    const struct record_target *target) {
+    uint32_t parts = kept_record_parts(message, 1);
+    struct building *building = building_open(retirement);
+    if (building && parts == 0 && put_message(building, message, 0, target)) return building;
+    building_send(retirement);
+    building = building_begin(retirement, room_for(message, parts));
+    check(put_message(building, message, parts, target));
+    return building;
+}
+
+/* ---- copying ---- */
+
+static struct planned_move *plan_move(
+    struct retirement *retirement, queue_ref queue, const struct stay *stay, uint64_t seq) {
+    if (retirement->move_count == retirement->move_capacity) {
+        retirement->move_capacity = retirement->move_capacity ? 2 * retirement->move_capacity : 64;
+        retirement->moves =
+            mem_resize(retirement->moves, retirement->move_capacity * sizeof *retirement->moves);
+    }
+    struct planned_move *planned = &retirement->moves[retirement->move_count++];
+    *planned = (struct planned_move){.queue = queue,
+        .move = {.from = stay->file, .first_seq = seq, .end_seq = UINT64_MAX}};
+    return planned;
+}
+
+/* Copies one message; a segment that is full is sent, and the move ends there. */
+static void copy_message(struct retirement *retirement, struct planned_move **move,
+    const struct message *message, const struct record_target *target) {
+    const struct building *building = put_somewhere(retirement, message, target);
+    struct shelf_move *shelf_move = &(*move)->move;
+    if (shelf_move->to && shelf_move->to != building->file) {
+        shelf_move->end_seq = target->seq;
+        struct stay stay = {.file = shelf_move->from};
+        *move = plan_move(retirement, (*move)->queue, &stay, target->seq);
+        shelf_move = &(*move)->move;
+    }
+    shelf_move->to = building->file;
+}
+
+/* The move that a former turn has begun and not ended, or a new one. */
+static struct planned_move *open_move(
+    struct retirement *retirement, const struct shelf *shelf, const struct stay *stay) {
+    if (retirement->seq_at > stay->first_seq) {
+        check(retirement->move_count != 0);
+        return &retirement->moves[retirement->move_count - 1];
+    }
+    return plan_move(retirement, shelf->queue, stay, stay->first_seq);
+}
+
+/* Copies what lives of a run, from seq_at on; false when the slice is used up before its end. */
+static bool copy_run(struct retirement *retirement, const struct queue_slot *slot, uint32_t at,
+    uint64_t *budget) {
+    const struct shelf *shelf = slot->shelf;
+    const struct stay *stay = &shelf->stays[at];
+    uint64_t end = min_u64(shelf_end(shelf, at), queue_next_seq(slot->queue));
+    struct planned_move *move = open_move(retirement, shelf, stay);
+    struct record_target target = {
+        .queue = shelf->id, .seq = max_u64(retirement->seq_at, stay->first_seq)};
+    const struct message *message = NULL;
+    while ((message = queue_next_kept(slot->queue, &target.seq, end)) != NULL) {
+        copy_message(retirement, &move, message, &target);
+        target.seq++;
+        uint64_t cost = min_u64(message_cost(message), *budget);
+        *budget -= cost;
+        if (*budget != 0) continue;
+        retirement->seq_at = target.seq;
+        return false;
+    }
+    if (!move->move.to) retirement->move_count--; /* nothing lives */
+    retirement->seq_at = end;
+    return true;
+}
+
+/* ---- facts ---- */
+
+/* Spans of what is settled, gathered for one record. */
+struct spans {
+    struct keeper *keeper;
+    struct record_target *list;
+    uint32_t count;
+    uint32_t capacity;
+    uint64_t position;
+};
+
+static void spans_stage(struct spans *spans) {
+    if (spans->count == 0) return;
+    struct record record = {
+        .type = RECORD_ACK, .target_count = (uint16_t)spans->count, .targets = spans->list};
+    spans->position = keeper_stage(spans->keeper, &record, spans->list);
+    spans->list = NULL;
+    spans->count = spans->capacity = 0;
+}
+
+static void spans_put(struct spans *spans, uint64_t queue, uint64_t seq, uint64_t end) {
+    if (seq == end) return;
+    if (spans->count == RECORD_TARGETS_MAX) spans_stage(spans);
+    if (spans->count == spans->capacity) {
+        spans->capacity = (uint32_t)min_u64(
+            spans->capacity ? 4 * (uint64_t)spans->capacity : 4, RECORD_TARGETS_MAX);
+        spans->list = mem_resize(spans->list, spans->capacity * sizeof *spans->list);
+    }
+    spans->list[spans->count++] =
+        (struct record_target){.queue = queue, .seq = seq, .count = end - seq};
+}
+
+/* The settled messages of a run, from `seq` on. One whose messages all live has none. */
+static void spans_put_run(
+    struct spans *spans, const struct queue_slot *slot, uint32_t at, uint64_t seq) {
+    const struct stay *stay = &slot->shelf->stays[at];
+    uint64_t end = min_u64(shelf_end(slot->shelf, at), queue_next_seq(slot->queue));
+    seq = max_u64(seq, stay->first_seq);
+    if (seq >= end || stay->live == end - seq) return;
+    uint64_t live = seq;
+    while (queue_next_kept(slot->queue, &live, end) != NULL) {
+        spans_put(spans, slot->shelf->id, seq, live);
+        seq = ++live;
+    }
+    spans_put(spans, slot->shelf->id, seq, end);
+}
+
+static uint64_t stage_qstate(struct keeper *keeper, const struct queue_slot *slot, uint64_t low) {
+    struct record_target target = {.queue = slot->shelf->id, .seq = low};
+    uint8_t *head = mem_raw(QSTATE_HEAD_BYTES);
+    le_put_u64(head, queue_next_seq(slot->queue));
+    le_put_u64(head + 8, slot->shelf->delivered);
+    struct record record = {.type = RECORD_QSTATE,
+        .target_count = 1,
+        .targets = &target,
+        .head = bytes_of(head, QSTATE_HEAD_BYTES)};
+    return keeper_stage(keeper, &record, head);
+}
+
+/* Puts again what is known of a queue. */
+static uint64_t put_facts(struct keeper *keeper, const struct queue_slot *slot) {
+    uint64_t next = queue_next_seq(slot->queue);
+    uint64_t low = 1;
+    if (!queue_next_kept(slot->queue, &low, next)) low = next;
+    shelf_touch(slot->shelf, keeper->writers[0].current, keeper->shard->number);
+    struct spans spans = {.keeper = keeper, .position = stage_qstate(keeper, slot, low)};
+    for (uint32_t i = 0; i < slot->shelf->count; i++)
+        spans_put_run(&spans, slot, i, low);
+    spans_stage(&spans);
+    return spans.position;
+}
+
+static bool is_emptied(const struct evacuation *evacuation, const struct kept_file *file) {
+    for (uint32_t i = 0; i < evacuation->file_count; i++) {
+        if (evacuation->files[i] == file) return true;
+    }
+    return false;
+}
+
+/* Whether facts of the queue are needed: something of it is or will be in other files than those
+ * that go, or it is known that messages to come may have been delivered. */
+static bool needs_facts(const struct evacuation *evacuation, const struct queue_slot *slot) {
+    const struct shelf *shelf = slot->shelf;
+    if (shelf->delivered > queue_next_seq(slot->queue)) return true;
+    for (uint32_t i = 0; i < shelf->count; i++) {
+        const struct stay *stay = &shelf->stays[i];
+        if (!is_emptied(evacuation, stay->file) || stay->live != 0) return true;
+    }
+    return false;
+}
+
+/* ---- queues ---- */
+
+static struct evacuation *job(const struct retirement *retirement) {
+    struct evacuation **first = fifo_first(&retirement->jobs);
+    return first ? *first : NULL;
+}
+
+/* Looks at one queue that has something in the file; false when the slice is used up before it is
+ * done. */
+static bool visit_queue(
+    struct retirement *retirement, const struct kept_file *file, queue_ref ref, uint64_t *budget) {
+    struct keeper *keeper = retirement->keeper;
+    struct queue_slot *slot = queue_host_slot(keeper->shard, ref);
+    if (!slot) return true;
+    /* A queue that is deleted may come back until its row is gone for good, and one that is being
+     * purged still has what is settled. */
+    if (queue_is_dropping(slot->queue)) {
+        retirement->put_off = true;
+        return true;
+    }
+    for (uint32_t i = 0; i < slot->shelf->count; i++) {
+        const struct stay *stay = &slot->shelf->stays[i];
+        uint64_t end = min_u64(shelf_end(slot->shelf, i), queue_next_seq(slot->queue));
+        if (stay->file != file || stay->live == 0 || end <= retirement->seq_at) continue;
+        if (!copy_run(retirement, slot, i, budget)) return false;
+    }
+    if (needs_facts(job(retirement), slot))
+        retirement->position = max_u64(retirement->position, put_facts(keeper, slot));
+    return true;
+}
+
+/* A slice of the first job; true when it is all copied. */
+static bool copy_slice(struct retirement *retirement) {
+    const struct evacuation *evacuation = job(retirement);
+    uint32_t shard = retirement->keeper->shard->number;
+    uint64_t budget = SLICE_BYTES;
+    uint32_t queues = 0;
+    while (retirement->file_at < evacuation->file_count) {
+        const struct kept_file *file = evacuation->files[retirement->file_at];
+        const struct file_part *part = &file->parts[shard];
+        if (retirement->touched_at == part->touched_count) {
+            retirement->file_at++;
+            retirement->touched_at = 0;
+            continue;
+        }
+        if (budget == 0 || queues++ == SLICE_QUEUES) return false;
+        if (!visit_queue(retirement, file, part->touched[retirement->touched_at], &budget))
+            return false;
+        retirement->touched_at++;
+        retirement->seq_at = 0;
+    }
+    return true;
+}
+
+/* ---- written, recorded, done ---- */
+
+void evacuate_on_built(struct retirement *retirement, struct building *building) {
+    building->done = true;
+    segment_free(building->build);
+    building->build = NULL;
+    if (building->request.status != 0) retirement->failed = true;
+}
+
+static bool all_built(const struct retirement *retirement) {
+    for (uint32_t i = 0; i < retirement->buildings.count; i++) {
+        if (!(*(struct building **)fifo_at(&retirement->buildings, i))->done) return false;
+    }
+    return true;
+}
+
+/* What was written does not count, and neither does what was planned. */
+static void give_up(struct retirement *retirement) {
+    struct keeper *keeper = retirement->keeper;
+    struct building **building = NULL;
+    while ((building = fifo_first(&retirement->buildings)) != NULL) {
+        if ((*building)->request.status == 0)
+            retire_remove(retirement, &keeper->writers[0], (*building)->file->file_id);
+        kept_file_free((*building)->file);
+        mem_free(*building);
+        fifo_drop(&retirement->buildings);
+    }
+    retirement->move_count = 0;
+    retirement->phase = EVACUATION_NONE;
+    retirement->retry_ms = keeper->shard->now_ms + RETRY_MS;
+}
+
+/* The segments count from now on; the manifest says so. */
+static void record_segments(struct retirement *retirement) {
+    struct writer *writer = &retirement->keeper->writers[0];
+    struct building **building = NULL;
+    bool any = retirement->buildings.count != 0;
+    while ((building = fifo_first(&retirement->buildings)) != NULL) {
+        list_put_last(&writer->segments, &(*building)->file->in_writer);
+        counter_add(&retirement->keeper->shard->counters.segment_bytes, (*building)->file->bytes);
+        mem_free(*building);
+        fifo_drop(&retirement->buildings);
+    }
+    if (any) retirement->position = max_u64(retirement->position, retire_put_manifest(writer));
+    retirement->phase = EVACUATION_RECORDING;
+}
+
+static uint64_t count_kept(const struct queue *queue, uint64_t seq, uint64_t end) {
+    uint64_t count = 0;
+    for (; queue_next_kept(queue, &seq, end) != NULL; seq++)
+        count++;
+    return count;
+}
+
+static void carry_out(struct retirement *retirement, const struct planned_move *planned) {
+    struct keeper *keeper = retirement->keeper;
+    struct queue_slot *slot = queue_host_slot(keeper->shard, planned->queue);
+    if (!slot || queue_gone(slot->queue)) return;
+    struct shelf_move move = planned->move;
+    uint32_t at = shelf_find(slot->shelf, move.first_seq);
+    uint64_t end = shelf_end(slot->shelf, at);
+    bool whole = move.end_seq >= end;
+    move.end_seq = min_u64(move.end_seq, end);
+    move.live = whole ? slot->shelf->stays[at].live
+                      : count_kept(slot->queue, move.first_seq, move.end_seq);
+    shelf_apply_move(slot->shelf, &move, keeper->shard->number);
+}
+
+/* Nothing of this shard is in the file any more. */
+static void forget_file(struct retirement *retirement, struct kept_file *file) {
+    struct shard *shard = retirement->keeper->shard;
+    const struct file_part *part = &file->parts[shard->number];
+    for (uint32_t i = 0; i < part->touched_count; i++) {
+        struct queue_slot *slot = queue_host_slot(shard, part->touched[i]);
+        if (slot) shelf_forget_file(slot->shelf, file);
+    }
+}
+
+static void finish(struct retirement *retirement) {
+    struct shard *shard = retirement->keeper->shard;
+    struct evacuation *evacuation = job(retirement);
+    for (uint32_t i = 0; i < retirement->move_count; i++)
+        carry_out(retirement, &retirement->moves[i]);
+    retirement->move_count = 0;
+    retirement->phase = EVACUATION_NONE;
+    for (uint32_t i = 0; i < evacuation->file_count; i++) {
+        const struct file_part *part = &evacuation->files[i]->parts[shard->number];
+        /* Of a queue that has been deleted meanwhile, until that is stable. */
+        if (atomic_load_explicit(&part->live, memory_order_relaxed) != 0)
+            retirement->put_off = true;
+    }
+    if (retirement->put_off) {
+        retirement->retry_ms = shard->now_ms + PUT_OFF_MS;
+        return;
+    }
+    for (uint32_t i = 0; i < evacuation->file_count; i++)
+        forget_file(retirement, evacuation->files[i]);
+    fifo_drop(&retirement->jobs);
+    *mesh_post(shard->broker->mesh, shard->number, evacuation->owner) =
+        (struct mail){.kind = MAIL_EVACUATED, .evacuation = evacuation};
+}
+
+bool evacuate_turn(struct retirement *retirement) {
+    if (retirement->jobs.count == 0) return false;
+    if (retirement->phase == EVACUATION_NONE) {
+        retirement->file_at = retirement->touched_at = 0;
+        retirement->seq_at = 0;
+        retirement->put_off = retirement->failed = false;
+        retirement->position = 0;
+        retirement->phase = EVACUATION_COPYING;
+    }
+    if (retirement->phase == EVACUATION_COPYING) {
+        if (!copy_slice(retirement)) return true;
+        building_send(retirement);
+        retirement->phase = EVACUATION_WRITING;
+    }
+    if (retirement->phase == EVACUATION_WRITING) {
+        if (!all_built(retirement)) return false;
+        if (retirement->failed) {
+            give_up(retirement);
+            return false;
+        }
+        record_segments(retirement);
+    }
+    if (retirement->position > retirement->keeper->stable) return false;
+    finish(retirement);
+    return retirement->jobs.count != 0;
+}

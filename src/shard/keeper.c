@@ -1,0 +1,446 @@
+/* keeper: what keeps a shard's durable queues on disk: its journal, and what waits for it. */
+#include "shard/keeper.h"
+
+#include "base/memory.h"
+#include "shard/kept_record.h"
+#include "shard/queue_host.h"
+
+enum {
+    STEP_MIN = 16, /* messages ahead of which it is recorded that they may be delivered */
+    STEP_MAX = 4096,
+};
+
+static struct writer *own(struct keeper *keeper) {
+    check(keeper->writer_count != 0);
+    return &keeper->writers[0];
+}
+
+/* ---- what the journals tell ---- */
+
+static void on_stable(void *context, uint64_t position) {
+    struct writer *writer = context;
+    writer->stable = position;
+    if (writer == own(writer->keeper)) writer->keeper->stable = position;
+}
+
+/* What is staged from now on belongs to the next file. */
+static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
+    struct writer *writer = context;
+    (void)position;
+    writer->current->number = file_no;
+    list_put_last(&writer->files, &writer->current->in_writer);
+    writer->current = kept_file_new(writer, false, writer->keeper->shard->broker->shard_count);
+}
+
+static void say_trouble(struct keeper *keeper, enum journal_trouble trouble, int error) {
+    static const char *const events[] = {
+        [JOURNAL_WRITE_FAILED] = "journal.write_failed",
+        [JOURNAL_MAKE_FAILED] = "journal.no_room",
+        [JOURNAL_MARK_FAILED] = "journal.mark_failed",
+        [JOURNAL_STOPPED] = "journal.stopped",
+        [JOURNAL_MADE] = "journal.has_room",
+    };
+    struct log_line line;
+    log_begin(&line, events[trouble]);
+    log_put_number(&line, "shard", keeper->shard->number);
+    if (error != 0) log_put_text(&line, "error", strerror(error));
+    enum log_level level = trouble == JOURNAL_STOPPED ? LEVEL_ERROR : LEVEL_WARNING;
+    if (trouble == JOURNAL_MADE) level = LEVEL_INFO;
+    if (keeper->shard->broker->log) log_end(&line, keeper->shard->broker->log, level);
+}
+
+static void on_trouble(void *context, enum journal_trouble trouble, int error) {
+    struct writer *writer = context;
+    struct keeper *keeper = writer->keeper;
+    bool said = trouble == JOURNAL_MAKE_FAILED && keeper->make_failed;
+    if (!said) say_trouble(keeper, trouble, error);
+    if (writer != own(keeper)) return;
+    if (trouble == JOURNAL_MAKE_FAILED) keeper->make_failed = true;
+    if (trouble == JOURNAL_MADE) keeper->make_failed = false;
+    if (trouble == JOURNAL_STOPPED) keeper->stopped = true;
+    broker_set_disk_alarm(keeper->shard, keeper->make_failed || keeper->stopped);
+}
+
+static const struct journal_calls JOURNAL_CALLS = {on_stable, on_file_left, on_trouble};
+
+/* ---- life ---- */
+
+struct keeper *keeper_new(
+    struct shard *shard, const struct keeper_settings *settings, uint32_t writers) {
+    struct keeper *keeper = NEW(struct keeper);
+    keeper->shard = shard;
+    keeper->settings = *settings;
+    keeper->writers = mem_new_array(writers, sizeof *keeper->writers);
+    prng_init(&keeper->prng, settings->seed ^ ((uint64_t)shard->number << 32));
+    fifo_init(&keeper->mail, sizeof(struct held_mail));
+    fifo_init(&keeper->limits, sizeof(struct held_limit));
+    retirement_init(&keeper->retirement, keeper);
+    shard->keeper = keeper;
+    return keeper;
+}
+
+struct writer *keeper_add_writer(struct keeper *keeper, uint16_t number, struct disk *journal_disk,
+    struct disk *segment_disk, const struct journal_past *past) {
+    struct writer *writer = &keeper->writers[keeper->writer_count++];
+    *writer = (struct writer){.keeper = keeper, .disk = segment_disk, .number = number};
+    list_init(&writer->files);
+    list_init(&writer->segments);
+    fifo_init(&writer->borrowed, sizeof(struct borrowed));
+    writer->current = kept_file_new(writer, false, keeper->shard->broker->shard_count);
+    struct journal_settings settings = {
+        .disk = journal_disk,
+        .shard = number,
+        .file_bytes = keeper->settings.file_bytes,
+        .files_spare = keeper->settings.files_spare,
+        .seed = keeper->settings.seed ^ number * 0x9e3779b97f4a7c15u,
+        .calls = &JOURNAL_CALLS,
+        .context = writer,
+    };
+    bytes_copy(settings.node_id, keeper->settings.node_id, sizeof settings.node_id);
+    writer->journal = journal_open(&settings, past);
+    return writer;
+}
+
+static void files_free(struct list *files) {
+    list_for_safe (struct kept_file, file, files, in_writer) {
+        list_remove(&file->in_writer);
+        kept_file_free(file);
+    }
+}
+
+/* Releases what is borrowed up to a position. */
+static void release_borrowed(struct writer *writer, uint64_t position) {
+    const struct borrowed *borrowed = NULL;
+    while ((borrowed = fifo_first(&writer->borrowed)) != NULL) {
+        if (borrowed->position > position) return;
+        message_unref(writer->keeper->shard->pool, borrowed->message);
+        mem_free(borrowed->memory);
+        fifo_drop(&writer->borrowed);
+    }
+}
+
+static void writer_close(struct writer *writer) {
+    journal_close(writer->journal);
+    release_borrowed(writer, UINT64_MAX);
+    fifo_deinit(&writer->borrowed);
+    files_free(&writer->files);
+    files_free(&writer->segments);
+    kept_file_free(writer->current);
+}
+
+static void drop_mail(struct keeper *keeper) {
+    const struct held_mail *held = NULL;
+    while ((held = fifo_first(&keeper->mail)) != NULL) {
+        if (held->mail.kind == MAIL_EFFECT)
+            message_unref(keeper->shard->pool, held->mail.effect.message);
+        fifo_drop(&keeper->mail);
+    }
+}
+
+void keeper_free(struct keeper *keeper) {
+    if (!keeper) return;
+    retirement_deinit(&keeper->retirement);
+    for (uint32_t i = 0; i < keeper->writer_count; i++)
+        writer_close(&keeper->writers[i]);
+    message_unref(keeper->shard->pool, keeper->gathered);
+    drop_mail(keeper);
+    fifo_deinit(&keeper->mail);
+    fifo_deinit(&keeper->limits);
+    settlements_deinit(&keeper->settlements);
+    mem_free(keeper->targets);
+    mem_free(keeper->writers);
+    keeper->shard->keeper = NULL;
+    mem_free(keeper);
+}
+
+/* ---- staging ---- */
+
+/* Of a journal that has stopped: nothing has a position that will ever be stable. */
+#define NEVER UINT64_MAX
+
+/* Puts a record into a journal and gives its position. */
+static uint64_t put(struct writer *writer, const struct record *record) {
+    uint64_t position = 0;
+    int status = journal_put(writer->journal, record, &position);
+    if (status != 0) {
+        check(journal_stopped(writer->journal));
+        return NEVER;
+    }
+    if (writer == own(writer->keeper)) writer->keeper->last_position = position;
+    return position;
+}
+
+/* Holds what a record borrows until it is stable. What will never be is not borrowed. */
+static void borrow(
+    struct writer *writer, uint64_t position, struct message *message, void *memory) {
+    if (position == NEVER) {
+        message_unref(writer->keeper->shard->pool, message);
+        mem_free(memory);
+        return;
+    }
+    *(struct borrowed *)fifo_put(&writer->borrowed) =
+        (struct borrowed){.position = position, .message = message, .memory = memory};
+}
+
+uint64_t keeper_stage_in(struct writer *writer, const struct record *record, void *memory) {
+    uint64_t position = put(writer, record);
+    if (memory) borrow(writer, position, NULL, memory);
+    return position;
+}
+
+uint64_t keeper_stage(struct keeper *keeper, const struct record *record, void *memory) {
+    return keeper_stage_in(own(keeper), record, memory);
+}
+
+/* The gathered publish becomes one record, whatever its fan-out. The targets of more than one are
+ * the record's until it is stable. */
+static void flush_gathered(struct keeper *keeper) {
+    struct message *message = keeper->gathered;
+    if (!message) return;
+    struct record_target *targets = keeper->targets;
+    bool several = keeper->target_count > 1;
+    uint32_t parts = kept_record_parts(message, keeper->target_count);
+    for (uint32_t i = 0; i < parts; i++) {
+        struct record part = kept_record_part(message, i, &targets[0]);
+        (void)put(own(keeper), &part);
+    }
+    struct record pub = kept_record_pub(message, targets, keeper->target_count);
+    uint64_t position = put(own(keeper), &pub);
+    keeper->shard->peers[keeper->gathered_from].staged = position;
+    counter_add(&keeper->shard->counters.kept_payload, message->body_size);
+    keeper->gathered = NULL;
+    keeper->target_count = 0;
+    if (several) {
+        keeper->targets = NULL;
+        keeper->target_capacity = 0;
+    }
+    borrow(own(keeper), position, message, several ? targets : NULL);
+}
+
+static void gather_target(struct keeper *keeper, uint64_t queue, uint64_t seq) {
+    if (keeper->target_count == keeper->target_capacity) {
+        keeper->target_capacity = keeper->target_capacity ? 4 * keeper->target_capacity : 1;
+        keeper->targets =
+            mem_resize(keeper->targets, keeper->target_capacity * sizeof *keeper->targets);
+    }
+    keeper->targets[keeper->target_count++] = (struct record_target){.queue = queue, .seq = seq};
+}
+
+/* Stages that messages below `limit` may have been delivered. */
+static uint64_t stage_delivered(struct keeper *keeper, struct shelf *shelf, uint64_t limit) {
+    struct record_target target = {.queue = shelf->id, .seq = limit};
+    struct record record = {.type = RECORD_DELIVERED, .target_count = 1, .targets = &target};
+    shelf->delivered = limit;
+    shelf_touch(shelf, own(keeper)->current, keeper->shard->number);
+    return put(own(keeper), &record);
+}
+
+static uint64_t take_step(struct shelf *shelf) {
+    uint64_t step = shelf->delivered_step;
+    shelf->delivered_step = (uint32_t)min_u64(2 * step, STEP_MAX);
+    return step;
+}
+
+/* A queue whose consumers have had all that is there will deliver this message as well: that is
+ * said in the message's own frame, or one before, so that the delivery does not have to wait. */
+static void announce_delivery(struct keeper *keeper, struct queue_slot *slot, uint64_t seq) {
+    struct shelf *shelf = slot->shelf;
+    if (seq < shelf->delivered) return;
+    if (queue_consumer_count(slot->queue) == 0 || queue_next_ready(slot->queue) != seq) return;
+    uint64_t limit = seq + take_step(shelf);
+    if (stage_delivered(keeper, shelf, limit) != NEVER) queue_allow(slot->queue, limit);
+}
+
+void keeper_put(struct keeper *keeper, struct queue_slot *slot, uint64_t seq,
+    struct message *message, uint32_t from) {
+    bool goes_on = keeper->gathered == message && keeper->gathered_from == from &&
+                   keeper->target_count < RECORD_TARGETS_MAX;
+    if (!goes_on) {
+        flush_gathered(keeper);
+        message_ref(message, 1);
+        keeper->gathered = message;
+        keeper->gathered_from = from;
+    }
+    announce_delivery(keeper, slot, seq);
+    gather_target(keeper, slot->shelf->id, seq);
+    shelf_put(slot->shelf, seq, 1, own(keeper)->current, keeper->shard->number);
+}
+
+void keeper_take_settlements(struct keeper *keeper, struct queue_slot *slot) {
+    struct settlements *settlements = &keeper->settlements;
+    struct shelf *shelf = slot->shelf;
+    for (uint32_t i = 0; i < settlements->settled.count; i++) {
+        const struct range *run = &settlements->settled.list[i];
+        struct record_target span = {.queue = shelf->id, .seq = run->seq, .count = run->count};
+        uint64_t position = 0;
+        shelf_touch(shelf, own(keeper)->current, keeper->shard->number);
+        if (journal_settle(own(keeper)->journal, &span, &position) == 0)
+            keeper->last_position = position;
+    }
+    for (uint32_t i = 0; i < settlements->dropped.count; i++) {
+        const struct range *run = &settlements->dropped.list[i];
+        shelf_drop(shelf, run->seq, run->count, keeper->shard->number);
+    }
+    settlements_clear(settlements);
+}
+
+/* ---- deliveries ---- */
+
+static void allow_at(
+    struct keeper *keeper, uint64_t position, queue_ref queue, uint64_t limit) {
+    *(struct held_limit *)fifo_put(&keeper->limits) =
+        (struct held_limit){.position = position, .queue = queue, .limit = limit};
+}
+
+void keeper_extend_limit(struct keeper *keeper, struct queue_slot *slot) {
+    struct shelf *shelf = slot->shelf;
+    if (queue_consumer_count(slot->queue) == 0 || queue_ready_count(slot->queue) == 0) return;
+    /* Recorded ahead, so that deliveries seldom have to wait. */
+    uint64_t next = queue_next_ready(slot->queue);
+    if (next + shelf->delivered_step / 4 < shelf->delivered) return;
+    uint64_t limit = max_u64(next, shelf->delivered) + take_step(shelf);
+    keeper->delivered_position = stage_delivered(keeper, shelf, limit);
+    allow_at(keeper, keeper->delivered_position, shelf->queue, limit);
+}
+
+uint64_t keeper_on_got(struct keeper *keeper, struct queue_slot *slot, uint64_t seq) {
+    struct shelf *shelf = slot->shelf;
+    if (seq >= shelf->delivered) {
+        uint64_t limit = seq + take_step(shelf);
+        keeper->delivered_position = stage_delivered(keeper, shelf, limit);
+        allow_at(keeper, keeper->delivered_position, shelf->queue, limit);
+    }
+    return keeper->delivered_position;
+}
+
+/* ---- what waits ---- */
+
+void keeper_post_at(
+    struct keeper *keeper, uint64_t position, uint32_t to, const struct mail *mail) {
+    struct shard *shard = keeper->shard;
+    if (position <= keeper->stable && keeper->mail.count == 0) {
+        *mesh_post(shard->broker->mesh, shard->number, to) = *mail;
+        return;
+    }
+    *(struct held_mail *)fifo_put(&keeper->mail) =
+        (struct held_mail){.position = position, .to = to, .mail = *mail};
+}
+
+void keeper_post_stable(struct keeper *keeper, uint32_t to, const struct mail *mail) {
+    flush_gathered(keeper);
+    journal_hurry(own(keeper)->journal);
+    keeper_post_at(keeper, keeper->last_position, to, mail);
+}
+
+void keeper_hurry(struct keeper *keeper) {
+    journal_hurry(own(keeper)->journal);
+}
+
+static void release_mail(struct keeper *keeper) {
+    struct shard *shard = keeper->shard;
+    const struct held_mail *held = NULL;
+    while ((held = fifo_first(&keeper->mail)) != NULL) {
+        if (held->position > keeper->stable) return;
+        *mesh_post(shard->broker->mesh, shard->number, held->to) = held->mail;
+        fifo_drop(&keeper->mail);
+    }
+}
+
+static void release_limits(struct keeper *keeper) {
+    const struct held_limit *held = NULL;
+    while ((held = fifo_first(&keeper->limits)) != NULL) {
+        if (held->position > keeper->stable) return;
+        queue_host_allow(keeper->shard, held->queue, held->limit);
+        fifo_drop(&keeper->limits);
+    }
+}
+
+/* ---- marks ---- */
+
+static void put_mark(struct keeper *keeper, struct peer *peer) {
+    struct stable_mark *last = fifo_last(&peer->marks);
+    uint64_t ticket_stable = keeper->shard->ticket_stable;
+    bool stable = peer->staged <= keeper->stable && peer->ticket <= ticket_stable;
+    if (!last && stable) {
+        peer->stable = peer->applied;
+        return;
+    }
+    bool covered = last && last->position >= peer->staged && last->ticket >= peer->ticket;
+    if (!covered) {
+        last = fifo_put(&peer->marks);
+        *last = (struct stable_mark){.position = peer->staged, .ticket = peer->ticket};
+    }
+    last->index = peer->applied;
+    last->awaited = last->awaited || peer->awaited_stable;
+}
+
+bool keeper_mark(struct keeper *keeper, struct peer *peer) {
+    flush_gathered(keeper);
+    if (peer->marked != peer->applied) put_mark(keeper, peer);
+    peer->marked = peer->applied;
+    bool awaited = peer->awaited_stable && peer->stable == peer->applied;
+    const struct stable_mark *mark = NULL;
+    while ((mark = fifo_first(&peer->marks)) != NULL) {
+        if (mark->position > keeper->stable || mark->ticket > keeper->shard->ticket_stable) break;
+        peer->stable = mark->index;
+        awaited = awaited || mark->awaited;
+        fifo_drop(&peer->marks);
+    }
+    peer->awaited_stable = false;
+    return awaited;
+}
+
+/* ---- the turn ---- */
+
+bool keeper_turn(struct keeper *keeper) {
+    struct shard *shard = keeper->shard;
+    flush_gathered(keeper);
+    uint64_t wall_ms = shard->io->wall_ms(shard->io->context);
+    for (uint32_t i = 0; i < keeper->writer_count; i++) {
+        struct writer *writer = &keeper->writers[i];
+        journal_turn(writer->journal, shard->now_ms, wall_ms);
+        release_borrowed(writer, writer->stable);
+    }
+    release_limits(keeper);
+    release_mail(keeper);
+    return retirement_turn(&keeper->retirement);
+}
+
+uint64_t keeper_due(const struct keeper *keeper) {
+    uint64_t due = retirement_due(&keeper->retirement);
+    for (uint32_t i = 0; i < keeper->writer_count; i++)
+        due = min_u64(due, journal_due(keeper->writers[i].journal));
+    return due;
+}
+
+void keeper_finish(struct keeper *keeper) {
+    flush_gathered(keeper);
+    keeper->retirement.ending = true;
+    for (uint32_t i = 0; i < keeper->writer_count; i++)
+        journal_finish(keeper->writers[i].journal);
+}
+
+bool keeper_idle(const struct keeper *keeper) {
+    for (uint32_t i = 0; i < keeper->writer_count; i++) {
+        if (!journal_idle(keeper->writers[i].journal)) return false;
+    }
+    return !keeper->gathered && retirement_idle(&keeper->retirement);
+}
+
+/* ---- queues ---- */
+
+void keeper_adopt_queue(struct keeper *keeper, struct queue_slot *slot, queue_ref queue) {
+    slot->shelf = shelf_new(slot->id, queue);
+    slot->shelf->delivered_step = STEP_MIN;
+    queue_keep(slot->queue, &keeper->settlements);
+}
+
+void keeper_check(const struct keeper *keeper) {
+    check(keeper->settlements.settled.count == 0);
+    check(keeper->settlements.dropped.count == 0);
+    check(keeper->stable <= keeper->last_position);
+    for (uint32_t i = 0; i < keeper->writer_count; i++) {
+        list_for (struct kept_file, file, &keeper->writers[i].files, in_writer)
+            check(file->number != 0);
+    }
+}

@@ -1,0 +1,165 @@
+/* keeper: what keeps a shard's durable queues on disk: its journal, and what waits for it.
+ *
+ *      ENQUEUE -> PUB record staged, position p      settled -> ACK record, in no hurry
+ *                      |
+ *      journal_turn -> a frame is stable up to position s
+ *                      |
+ *      publishers' marks up to s -> watermark        mail held for a position up to s -> posted
+ *
+ * A shard without a keeper keeps everything in memory only.
+ *
+ * The queue itself decides nothing here: an op is applied when its mail is read, as for a queue in
+ * memory, and its effects are released at once. Only what must not be heard before it is stable is
+ * held: confirms (by marks), purge-ok, the fences of transactions, and deliveries of messages of
+ * which the disk does not know yet that they may have been delivered. */
+#ifndef SHARD_KEEPER_H
+#define SHARD_KEEPER_H
+
+#include "base/fifo.h"
+#include "core/settlements.h"
+#include "shard/retire.h"
+#include "shard/shard.h"
+#include "shard/shelf.h"
+#include "store/journal.h"
+#include "store/segment.h"
+
+/* One journal of this shard and its files: its own, or that of a shard which runs no more, whose
+ * files are only waited for until nothing in them is needed. */
+struct writer {
+    struct keeper *keeper;
+    struct journal *journal;
+    struct disk *disk; /* for segments; the journal has one of its own */
+    uint16_t number;
+    struct list files;         /* struct kept_file, oldest first: those that were left */
+    struct kept_file *current; /* what is staged now belongs to it */
+    struct list segments;      /* struct kept_file, oldest first */
+    uint64_t last_segment;
+    const struct kept_file *manifest_in; /* where the last manifest of this run is, or NULL */
+    uint64_t stable;                     /* position */
+    struct fifo borrowed;                /* struct borrowed */
+};
+
+struct keeper_settings {
+    uint8_t node_id[FILE_NODE_ID_BYTES];
+    uint64_t file_bytes;   /* of journal files */
+    uint32_t files_spare;  /* ready ones that each journal keeps at hand */
+    uint32_t files_budget; /* files that each journal may have before they are emptied */
+    uint64_t seed;         /* random, another one at every start */
+};
+
+/* A message that a record on its way to disk borrows, and memory of the record's own. */
+struct borrowed {
+    uint64_t position;
+    struct message *message; /* with one reference, or NULL */
+    void *memory;            /* or NULL */
+};
+
+/* Mail that must not be read before a position is stable. */
+struct held_mail {
+    uint64_t position;
+    uint32_t to;
+    struct mail mail;
+};
+
+/* A queue that may deliver up to `limit` when the position is stable. */
+struct held_limit {
+    uint64_t position;
+    queue_ref queue;
+    uint64_t limit;
+};
+
+struct keeper {
+    struct shard *shard;
+    struct keeper_settings settings;
+    struct writer *writers; /* the first is its own */
+    uint32_t writer_count;
+    uint64_t stable;        /* position in its own journal */
+    uint64_t last_position; /* of what was staged last */
+    uint64_t delivered_position; /* of the DELIVERED record that was staged last */
+    struct prng prng;            /* ids of segments */
+    bool stopped;           /* nothing becomes stable any more */
+    bool make_failed;       /* no room for new journal files */
+
+    struct message *gathered; /* a publish whose targets are being gathered, with one reference */
+    struct record_target *targets;
+    uint32_t target_count;
+    uint32_t target_capacity;
+    uint32_t gathered_from; /* the publisher's shard */
+
+    struct settlements settlements;
+    struct fifo mail;   /* struct held_mail */
+    struct fifo limits; /* struct held_limit */
+    struct retirement retirement;
+};
+
+/* The keeper of a shard, which is set as shard->keeper. Its writers are added by keeper_add_writer
+ * before the shard's first turn, its own first. */
+struct keeper *keeper_new(struct shard *shard, const struct keeper_settings *settings,
+    uint32_t writers);
+
+/* Opens a journal behind its past. The disks are borrowed for the keeper's life. */
+struct writer *keeper_add_writer(struct keeper *keeper, uint16_t number, struct disk *journal_disk,
+    struct disk *segment_disk, const struct journal_past *past);
+
+/* Closes the journals and releases all. No request may be with a disk: keeper_idle(), or the disks
+ * have handed back everything. NULL is fine. */
+void keeper_free(struct keeper *keeper);
+
+/* Takes over what the disks have done, sends what is staged. Twice in each turn of the shard. True
+ * when there is more to do at once. */
+bool keeper_turn(struct keeper *keeper);
+
+/* When the keeper wants a turn without any other reason; UINT64_MAX for never. */
+uint64_t keeper_due(const struct keeper *keeper);
+
+/* Asks for an end: everything staged is written, and a witness behind it. */
+void keeper_finish(struct keeper *keeper);
+
+/* True when nothing is staged or on its way. */
+bool keeper_idle(const struct keeper *keeper);
+
+/* The shelf of a kept queue. */
+struct queue_slot;
+void keeper_adopt_queue(struct keeper *keeper, struct queue_slot *slot, queue_ref queue);
+
+/* The message of an ENQUEUE gets `seq` in the queue of this slot. Called before the op is applied,
+ * for persistent messages only. */
+void keeper_put(struct keeper *keeper, struct queue_slot *slot, uint64_t seq,
+    struct message *message, uint32_t from);
+
+/* Records what the queue of this slot has noted in keeper->settlements. To be called after every
+ * queue_apply and queue_pump of a kept queue. */
+void keeper_take_settlements(struct keeper *keeper, struct queue_slot *slot);
+
+/* After queue_apply and queue_pump: lets the queue deliver more, as soon as it is recorded that it
+ * may have. */
+void keeper_extend_limit(struct keeper *keeper, struct queue_slot *slot);
+
+/* A message of this seq leaves by basic.get: the position that has to be stable before. */
+uint64_t keeper_on_got(struct keeper *keeper, struct queue_slot *slot, uint64_t seq);
+
+/* Settlements staged so far are awaited by somebody. */
+void keeper_hurry(struct keeper *keeper);
+
+/* Posts mail when everything staged so far is stable; settlements hurry. */
+void keeper_post_stable(struct keeper *keeper, uint32_t to, const struct mail *mail);
+
+/* Posts mail when the position is stable, in the order of the calls. */
+void keeper_post_at(
+    struct keeper *keeper, uint64_t position, uint32_t to, const struct mail *mail);
+
+/* Notes in `peer` up to what position its ENQUEUEs are staged, and moves peer->stable up to those
+ * that are stable. True when somebody at the peer waits for that. */
+bool keeper_mark(struct keeper *keeper, struct peer *peer);
+
+/* Stages a record for the keeper's own purposes; `memory` is released when it is stable. Gives its
+ * position. */
+uint64_t keeper_stage(struct keeper *keeper, const struct record *record, void *memory);
+
+/* The same for the journal of any of its writers. */
+uint64_t keeper_stage_in(struct writer *writer, const struct record *record, void *memory);
+
+/* Checks the invariants. */
+void keeper_check(const struct keeper *keeper);
+
+#endif

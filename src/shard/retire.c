@@ -1,0 +1,228 @@
+/* retire: choosing files to be emptied, and giving them back. */
+#include "shard/retire.h"
+
+#include "base/memory.h"
+#include "base/str.h"
+#include "shard/keeper.h"
+#include "store/le.h"
+
+enum {
+    LIVE_PERCENT_MAX = 40,                /* a segment with less is worth copying */
+    GARBAGE_BYTES_MIN = 64 * 1024 * 1024, /* below that segments are left alone, and */
+    GARBAGE_PERCENT_MIN = 50,             /* so they are below that part of what lives */
+    MANIFEST_ENTRY_BYTES = 16,
+};
+
+void retirement_init(struct retirement *retirement, struct keeper *keeper) {
+    *retirement = (struct retirement){.keeper = keeper};
+    fifo_init(&retirement->jobs, sizeof(struct evacuation *));
+    fifo_init(&retirement->buildings, sizeof(struct building *));
+}
+
+static void building_free(struct building *building) {
+    segment_free(building->build);
+    kept_file_free(building->file);
+    mem_free(building);
+}
+
+void retirement_deinit(struct retirement *retirement) {
+    struct building **building = NULL;
+    while ((building = fifo_first(&retirement->buildings)) != NULL) {
+        building_free(*building);
+        fifo_drop(&retirement->buildings);
+    }
+    fifo_deinit(&retirement->buildings);
+    fifo_deinit(&retirement->jobs);
+    mem_free(retirement->moves);
+}
+
+/* ---- the manifest ---- */
+
+uint64_t retire_put_manifest(struct writer *writer) {
+    size_t count = 0;
+    list_for (struct kept_file, file, &writer->segments, in_writer)
+        count++;
+    uint8_t *body = mem_raw(count * MANIFEST_ENTRY_BYTES + 1);
+    uint8_t *at = body;
+    list_for (struct kept_file, file, &writer->segments, in_writer) {
+        le_put_u64(at, file->number);
+        le_put_u64(at + 8, file->file_id);
+        at += MANIFEST_ENTRY_BYTES;
+    }
+    struct record record = {
+        .type = RECORD_MANIFEST, .body = bytes_of(body, count * MANIFEST_ENTRY_BYTES)};
+    writer->manifest_in = writer->current;
+    return keeper_stage_in(writer, &record, body);
+}
+
+/* ---- choosing ---- */
+
+static void choose_file(struct evacuation *evacuation, struct kept_file *file) {
+    evacuation->files[evacuation->file_count++] = file;
+    file->retiring = true;
+}
+
+static bool choose_journal_file(struct writer *writer, struct evacuation *evacuation) {
+    struct list_node *node = list_first(&writer->files);
+    if (!node) return false;
+    struct kept_file *file = LIST_ENTRY(node, struct kept_file, in_writer);
+    if (journal_oldest(writer->journal) != file->number) return false;
+    uint32_t count = 0;
+    list_for (struct kept_file, left, &writer->files, in_writer)
+        count++;
+    bool over = count >= writer->keeper->settings.files_budget;
+    if (!over && kept_file_live(file) != 0) return false;
+    choose_file(evacuation, file);
+    return true;
+}
+
+static uint64_t live_bytes(const struct kept_file *segment) {
+    if (segment->messages == 0) return 0;
+    return segment->bytes / segment->messages * kept_file_live(segment);
+}
+
+static bool is_worth_copying(const struct kept_file *segment) {
+    return live_bytes(segment) * 100 < segment->bytes * LIVE_PERCENT_MAX;
+}
+
+static bool choose_segments(struct writer *writer, struct evacuation *evacuation) {
+    uint64_t bytes = 0;
+    uint64_t living = 0;
+    list_for (struct kept_file, segment, &writer->segments, in_writer) {
+        bytes += segment->bytes;
+        living += live_bytes(segment);
+        bool full = evacuation->file_count == EVACUATION_FILES_MAX;
+        if (!full && kept_file_live(segment) == 0) choose_file(evacuation, segment);
+    }
+    if (evacuation->file_count != 0) return true;
+    uint64_t garbage = bytes - min_u64(living, bytes);
+    if (garbage < GARBAGE_BYTES_MIN || garbage * 100 < living * GARBAGE_PERCENT_MIN) return false;
+    list_for (struct kept_file, segment, &writer->segments, in_writer) {
+        if (evacuation->file_count == EVACUATION_FILES_MAX) break;
+        if (is_worth_copying(segment)) choose_file(evacuation, segment);
+    }
+    return evacuation->file_count != 0;
+}
+
+/* What this shard has to be asked for, or all of them: those of before the start may have anybody's
+ * messages. */
+static void send_evacuation(struct retirement *retirement) {
+    struct shard *shard = retirement->keeper->shard;
+    struct evacuation *evacuation = &retirement->evacuation;
+    bool past = false;
+    for (uint32_t i = 0; i < evacuation->file_count; i++)
+        past = past || evacuation->files[i]->past;
+    evacuation->owner = shard->number;
+    evacuation->left = past ? shard->broker->shard_count : 1;
+    retirement->release = RELEASE_EMPTYING;
+    for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
+        if (!past && i != shard->number) continue;
+        *mesh_post(shard->broker->mesh, shard->number, i) =
+            (struct mail){.kind = MAIL_EVACUATE, .evacuation = evacuation};
+    }
+}
+
+static void choose(struct retirement *retirement) {
+    struct keeper *keeper = retirement->keeper;
+    retirement->evacuation = (struct evacuation){.file_count = 0};
+    for (uint32_t i = 0; i < keeper->writer_count; i++) {
+        struct writer *writer = &keeper->writers[i];
+        if (choose_journal_file(writer, &retirement->evacuation) ||
+            choose_segments(writer, &retirement->evacuation)) {
+            send_evacuation(retirement);
+            return;
+        }
+    }
+}
+
+void retirement_on_evacuate(struct retirement *retirement, struct evacuation *evacuation) {
+    *(struct evacuation **)fifo_put(&retirement->jobs) = evacuation;
+}
+
+/* ---- giving back ---- */
+
+/* Whoever empties files of this writer has done so: its journal says what it has from now on. */
+void retirement_on_evacuated(struct retirement *retirement, struct evacuation *evacuation) {
+    check(evacuation == &retirement->evacuation);
+    check(evacuation->left != 0);
+    if (--evacuation->left != 0) return;
+    struct writer *writer = evacuation->files[0]->writer;
+    retirement->release = RELEASE_RECORDING;
+    retirement->manifest_position = 0;
+    for (uint32_t i = 0; i < evacuation->file_count; i++) {
+        struct kept_file *file = evacuation->files[i];
+        check(kept_file_live(file) == 0);
+        list_remove(&file->in_writer);
+    }
+    /* Which file of before the start has the last manifest is not known. */
+    const struct kept_file *first = evacuation->files[0];
+    if (first->segment || first->past || writer->manifest_in == first)
+        retirement->manifest_position = retire_put_manifest(writer);
+}
+
+void retire_remove(struct retirement *retirement, struct writer *writer, uint64_t file_id) {
+    struct removal *removal = NEW(struct removal);
+    removal->request.kind = DISK_REMOVE;
+    segment_name(file_id, removal->request.name);
+    retirement->removals++;
+    disk_submit(writer->disk, &removal->request);
+}
+
+static void give_back(struct retirement *retirement) {
+    struct evacuation *evacuation = &retirement->evacuation;
+    struct writer *writer = evacuation->files[0]->writer;
+    for (uint32_t i = 0; i < evacuation->file_count; i++) {
+        struct kept_file *file = evacuation->files[i];
+        if (file->segment) {
+            retire_remove(retirement, writer, file->file_id);
+        } else {
+            journal_release(writer->journal, file->number);
+        }
+        kept_file_free(file);
+    }
+    retirement->release = RELEASE_NONE;
+}
+
+static void reap(struct retirement *retirement, struct writer *writer) {
+    struct disk_request *request = NULL;
+    while ((request = disk_reap(writer->disk)) != NULL) {
+        if (request->kind == DISK_REMOVE) {
+            /* One that stays is removed at the next start: no manifest names it. */
+            retirement->removals--;
+            mem_free(CONTAINER_OF(request, struct removal, request));
+        } else {
+            evacuate_on_built(retirement, CONTAINER_OF(request, struct building, request));
+        }
+    }
+}
+
+/* ---- the turn ---- */
+
+bool retirement_turn(struct retirement *retirement) {
+    struct keeper *keeper = retirement->keeper;
+    for (uint32_t i = 0; i < keeper->writer_count; i++)
+        reap(retirement, &keeper->writers[i]);
+    bool waits = keeper->shard->now_ms < retirement->retry_ms;
+    if (retirement->release == RELEASE_NONE && !retirement->ending && !keeper->stopped && !waits)
+        choose(retirement);
+    if (retirement->release == RELEASE_RECORDING) {
+        struct writer *writer = retirement->evacuation.files[0]->writer;
+        if (journal_stable(writer->journal) >= retirement->manifest_position)
+            give_back(retirement);
+    }
+    return !retirement->ending && !waits && evacuate_turn(retirement);
+}
+
+uint64_t retirement_due(const struct retirement *retirement) {
+    bool waits = retirement->jobs.count != 0 && retirement->phase == EVACUATION_COPYING;
+    return waits ? retirement->retry_ms : UINT64_MAX;
+}
+
+bool retirement_idle(const struct retirement *retirement) {
+    for (uint32_t i = 0; i < retirement->buildings.count; i++) {
+        const struct building *building =
+            *(struct building **)fifo_at(&retirement->buildings, i);
+        if (building->sent && !building->done) return false;
+    }
+    return retirement->removals == 0;
+}

@@ -1,0 +1,122 @@
+/* retire: emptying files on disk and giving them back, so that disk use follows what lives.
+ *
+ *     owner of the file                           every shard that may have something in it
+ *     choose a file ------- EVACUATE -----------> copy living messages into segments of its own,
+ *                                                 put facts again that the file has (QSTATE, ACK),
+ *                                                 name the segments in the MANIFEST, all stable
+ *     manifest, release <-- EVACUATED ----------- and forget the file
+ *
+ * A fact is that a message is settled, or may have been delivered. It is needed for as long as some
+ * file still has the message, living or not; so before a file goes, the facts in it about queues
+ * that have anything elsewhere are put again.
+ *
+ * Journal files are emptied when nothing lives in them, or when there are more than the budget, the
+ * oldest first; segments when nothing lives in them, or when much of them is dead. All of it is done
+ * in slices of the shard's turns. */
+#ifndef SHARD_RETIRE_H
+#define SHARD_RETIRE_H
+
+#include "base/fifo.h"
+#include "base/list.h"
+#include "shard/shelf.h"
+#include "store/disk.h"
+#include "store/segment.h"
+
+struct keeper;
+
+enum { EVACUATION_FILES_MAX = 8 };
+
+/* Files of one writer that are emptied together. Travels by mail; its owner frees it. */
+struct evacuation {
+    struct kept_file *files[EVACUATION_FILES_MAX];
+    uint32_t file_count;
+    uint32_t owner; /* the shard */
+    uint32_t left;  /* shards that have not answered */
+};
+
+/* A segment that is being put together or written. */
+struct building {
+    struct disk_request request;
+    struct segment_build *build;
+    struct kept_file *file;
+    bool sent;
+    bool done;
+};
+
+/* A segment's name that is being removed. */
+struct removal {
+    struct disk_request request;
+};
+
+/* A move of a queue's messages, carried out once the segment counts. */
+struct planned_move {
+    queue_ref queue;
+    struct shelf_move move; /* end_seq UINT64_MAX: to the end of the run */
+};
+
+enum evacuation_phase { EVACUATION_NONE, EVACUATION_COPYING, EVACUATION_WRITING, EVACUATION_RECORDING };
+
+enum release_phase { RELEASE_NONE, RELEASE_EMPTYING, RELEASE_RECORDING };
+
+struct retirement {
+    struct keeper *keeper;
+    bool ending;       /* nothing new is begun */
+    uint64_t retry_ms; /* nothing is tried before; 0: now */
+
+    /* As a shard that has something in the files of others, or of its own. */
+    struct fifo jobs; /* struct evacuation *, the first is at work */
+    enum evacuation_phase phase;
+    uint32_t file_at;
+    uint32_t touched_at;
+    uint64_t seq_at; /* in that queue; 0: at its beginning */
+    bool put_off;    /* a queue could not be looked at: once more */
+    bool failed;     /* a segment could not be written */
+    struct fifo buildings; /* struct building * */
+    struct planned_move *moves;
+    uint32_t move_count;
+    uint32_t move_capacity;
+    uint64_t position; /* facts and manifest are stable with it */
+
+    /* As the owner of files. */
+    enum release_phase release;
+    struct evacuation evacuation;
+    uint64_t manifest_position; /* in the journal of the files' writer */
+    uint32_t removals;          /* requests with disks */
+};
+
+void retirement_init(struct retirement *retirement, struct keeper *keeper);
+
+/* The disks have handed back everything. */
+void retirement_deinit(struct retirement *retirement);
+
+/* Goes on. True when there is more to do at once. */
+bool retirement_turn(struct retirement *retirement);
+
+/* When it wants a turn without any other reason; UINT64_MAX for never. */
+uint64_t retirement_due(const struct retirement *retirement);
+
+/* True when no request of it is with a disk. */
+bool retirement_idle(const struct retirement *retirement);
+
+/* Mail: files are to be emptied of what this shard has in them. */
+void retirement_on_evacuate(struct retirement *retirement, struct evacuation *evacuation);
+
+/* Mail: another shard has done so. */
+void retirement_on_evacuated(struct retirement *retirement, struct evacuation *evacuation);
+
+/* ---- between retire.c and evacuate.c */
+
+/* Goes on with the first job. True when there is more to do at once. */
+bool evacuate_turn(struct retirement *retirement);
+
+/* A segment has been written, or could not be. */
+void evacuate_on_built(struct retirement *retirement, struct building *building);
+
+/* Stages the list of a writer's segments in its journal; gives the position there. */
+struct writer;
+uint64_t retire_put_manifest(struct writer *writer);
+
+/* Has a file's name removed. */
+void retire_remove(struct retirement *retirement, struct writer *writer, uint64_t file_id);
+
+#endif

@@ -1,0 +1,115 @@
+/* shelf: where on disk a queue's kept messages lie: runs of its sequence over files.
+ *
+ *     seq   1 ......... 700 ........ 9000 ............. next
+ *           | segment 3    | journal 17   | journal 18 (current)
+ *
+ * A message that is staged belongs to the journal file that is current then. It may get into the
+ * next one; so a file is never thought to hold less than it does. A run stays while its file does,
+ * also when none of its messages lives any more: the file still holds them, and what says that they
+ * are settled must not get lost before it.
+ *
+ * Queues and files know each other both ways: a file lists the queues that have anything in it. */
+#ifndef SHARD_SHELF_H
+#define SHARD_SHELF_H
+
+#include <stdatomic.h>
+
+#include "base/base.h"
+#include "base/list.h"
+#include "core/ref.h"
+
+struct writer;
+
+/* What one shard's queues have in a file. */
+struct file_part {
+    queue_ref *touched; /* queues with messages or facts in it; some may be gone */
+    uint32_t touched_count;
+    uint32_t touched_capacity;
+    _Atomic uint64_t live; /* messages; written by the shard alone */
+};
+
+/* A journal file or a segment. Belongs to the shard of its writer. */
+struct kept_file {
+    struct list_node in_writer; /* writer->files or writer->segments, oldest first */
+    struct writer *writer;
+    bool segment;
+    bool past;         /* written before the start: any shard's queues may be in it */
+    bool retiring;     /* somebody empties it */
+    uint64_t number;   /* the journal's file number, 0 until it is known; the segment's number */
+    uint64_t file_id;  /* of a segment */
+    uint64_t bytes;    /* of a segment */
+    uint64_t messages; /* a segment was made with so many */
+    uint32_t part_count;
+    struct file_part parts[]; /* by shard */
+};
+
+/* A file without anything in it, not in any list. */
+struct kept_file *kept_file_new(struct writer *writer, bool segment, uint32_t shards);
+
+/* Releases it; it must not be in a list. */
+void kept_file_free(struct kept_file *file);
+
+/* Living messages of all shards: never less than there are, and exact once nobody adds. */
+uint64_t kept_file_live(const struct kept_file *file);
+
+/* A run: from first_seq to the next run's. */
+struct stay {
+    uint64_t first_seq;
+    uint64_t live;
+    struct kept_file *file;
+};
+
+struct shelf {
+    uint64_t id; /* the queue's, of meta.db */
+    queue_ref queue;
+    struct stay *stays; /* ascending */
+    uint32_t count;
+    uint32_t capacity;
+    struct kept_file *touched; /* the latest file that lists it */
+    uint64_t delivered;        /* messages below may have been delivered: recorded */
+    uint32_t delivered_step;   /* how far ahead that is recorded */
+};
+
+/* An empty shelf; released by shelf_free. */
+struct shelf *shelf_new(uint64_t id, queue_ref queue);
+
+/* Takes what it holds out of its files' counts and releases it. NULL is fine. */
+void shelf_free(struct shelf *shelf, uint32_t shard);
+
+/* Lists the queue in the file, once in a row. */
+void shelf_touch(struct shelf *shelf, struct kept_file *file, uint32_t shard);
+
+/* `count` messages from `seq` on, above all before, lie in the file. */
+void shelf_put(
+    struct shelf *shelf, uint64_t seq, uint64_t count, struct kept_file *file, uint32_t shard);
+
+/* `count` messages from `seq` on do not live any more. */
+void shelf_drop(struct shelf *shelf, uint64_t seq, uint64_t count, uint32_t shard);
+
+/* The run that `seq` belongs to; it must not be before the first. */
+uint32_t shelf_find(const struct shelf *shelf, uint64_t seq);
+
+/* Where the run `at` ends. */
+uint64_t shelf_end(const struct shelf *shelf, uint32_t at);
+
+/* What lies in `from` between two seqs lies in `to` now: `live` messages. Runs are split as needed.
+ */
+struct shelf_move {
+    struct kept_file *from;
+    struct kept_file *to;
+    uint64_t first_seq;
+    uint64_t end_seq;
+    uint64_t live;
+};
+void shelf_apply_move(struct shelf *shelf, const struct shelf_move *move, uint32_t shard);
+
+/* The file goes: its runs, which have nothing living, are forgotten. */
+void shelf_forget_file(struct shelf *shelf, const struct kept_file *file);
+
+/* Whether it has a run in another file than this one. */
+bool shelf_has_other(const struct shelf *shelf, const struct kept_file *file);
+
+/* Checks the invariants. */
+void shelf_check(const struct shelf *shelf);
+
+#endif
