@@ -277,7 +277,8 @@ static bool wants_frame(const struct journal *journal) {
     if (journal->staged_count == 0) return false;
     if (journal->slot_count != 0) return journal->staged_bytes >= JOURNAL_SECOND_BYTES;
     bool waited = journal->now_ms >= journal->lazy_since_ms + JOURNAL_LAZY_MS;
-    return journal->urgent_count != 0 || waited || journal->finishing;
+    return journal->urgent_count != 0 || journal->hurried_count != 0 || waited ||
+           journal->finishing;
 }
 
 static bool wants_seal(const struct journal *journal) {
@@ -413,7 +414,9 @@ void journal_turn(struct journal *journal, uint64_t now_ms, uint64_t wall_ms) {
 uint64_t journal_due(const struct journal *journal) {
     uint64_t due = UINT64_MAX;
     if (journal->stopped) return due;
-    if (journal->staged_count > journal->urgent_count)
+    /* While a write is on its way, or a file is awaited, the bell says when. */
+    bool bell = journal->slot_count != 0 || (!journal->active && journal->spare_count == 0);
+    if (journal->staged_count > journal->urgent_count && !bell)
         due = min_u64(due, journal->lazy_since_ms + JOURNAL_LAZY_MS);
     if (!journal->sealed && journal->slot_count == 0)
         due = min_u64(due, journal->last_done_ms + JOURNAL_SEAL_MS);
@@ -424,6 +427,10 @@ uint64_t journal_due(const struct journal *journal) {
 
 void journal_finish(struct journal *journal) {
     journal->finishing = true;
+}
+
+void journal_hurry(struct journal *journal) {
+    journal->hurried_count = journal->staged_count;
 }
 
 bool journal_idle(const struct journal *journal) {

@@ -84,7 +84,8 @@ struct journal {
     uint32_t staged_first;
     uint32_t staged_count;
     uint32_t staged_capacity;
-    uint32_t urgent_count; /* of the staged */
+    uint32_t urgent_count;  /* of the staged */
+    uint32_t hurried_count; /* the first so many, which somebody awaits */
     uint64_t lazy_since_ms;
     uint64_t staged_bytes;
     uint64_t unstable_bytes;

@@ -32,7 +32,7 @@ static void on_trouble(void *context, enum journal_trouble trouble, int error) {
     if (trouble == JOURNAL_STOPPED) world->stopped[port - world->platter.ports] = true;
 }
 
-static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble};
+static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, NULL};
 
 struct recovery *world_recover(struct world *world, bool salvage) {
     struct recover_settings settings = {

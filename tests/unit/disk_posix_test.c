@@ -65,7 +65,7 @@ static void on_trouble(void *context, enum journal_trouble trouble, int error) {
     fail_msg("trouble %d, errno %d", trouble, error);
 }
 
-static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble};
+static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, NULL};
 
 static struct recovery *recover(struct owner *owner) {
     struct recover_settings settings = {

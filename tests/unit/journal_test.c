@@ -34,7 +34,7 @@ static void on_trouble(void *context, enum journal_trouble trouble, int error) {
     owner->troubles[trouble]++;
 }
 
-static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble};
+static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, NULL};
 
 static void turn(struct owner *owner) {
     journal_turn(owner->journal, owner->now_ms, owner->now_ms);
