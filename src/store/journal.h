@@ -43,7 +43,7 @@ enum journal_trouble {
     JOURNAL_STOPPED,      /* nothing becomes stable any more; only a restart heals it */
 };
 
-/* What the journal tells its owner, from within journal_turn. */
+/* What the journal tells its owner, from within journal_turn; requests also from journal_close. */
 struct journal_calls {
     /* Everything put up to `position` is stable. */
     void (*on_stable)(void *context, uint64_t position);
@@ -95,8 +95,8 @@ struct journal_past {
 struct journal *journal_open(
     const struct journal_settings *settings, const struct journal_past *past) MUST_USE;
 
-/* Gives the journal a file that recovery found to be free. One of another size is removed. 0 or
- * -errno, when the file stays as it is. */
+/* Gives the journal a file that recovery found to be free. One that is too small is removed as soon
+ * as nothing needs its mark. 0 or -errno, when the file stays as it is. */
 int journal_add_spare(struct journal *journal, const char *name) MUST_USE;
 
 /* Frees everything. No request may be in flight: journal_idle() says so, or the disk has handed
