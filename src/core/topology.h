@@ -175,6 +175,11 @@ void vhost_put_queue(struct vhost *vhost, const struct change *change, queue_ref
  * of that name has this ref. */
 bool vhost_remove_queue(struct vhost *vhost, struct bytes name, queue_ref queue);
 
+/* From now on the names of durable exchanges that go are added to `departures`: those deleted, and
+ * those that go with their last binding. Borrowed until another call; NULL ends it. */
+struct departures;
+void vhost_watch(struct vhost *vhost, struct departures *departures);
+
 /* Checks every invariant: O(n). For tests and the simulator. */
 void vhost_check(const struct vhost *vhost);
 

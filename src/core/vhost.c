@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/memory.h"
+#include "core/departures.h"
 
 /* Readers compare generations without the lock, so the count is atomic; it is written under the
  * lock only. */
@@ -185,6 +186,7 @@ static void drop_exchange(struct vhost *vhost, struct exchange *exchange, struct
         unbind_and_doom(vhost, binding, doomed);
     }
     map_remove(&vhost->exchanges, map_hash(exchange->name, vhost->hash_seed), exchange);
+    if (vhost->departures && exchange->durable) departures_add(vhost->departures, exchange->name);
     exchange_free(exchange);
 }
 
@@ -194,6 +196,10 @@ static void drop_doomed(struct vhost *vhost, struct list *doomed) {
         drop_exchange(vhost, LIST_ENTRY(node, struct exchange, in_doomed), doomed);
     }
     raise_generation(vhost);
+}
+
+void vhost_watch(struct vhost *vhost, struct departures *departures) {
+    vhost->departures = departures;
 }
 
 void vhost_remove_binding(struct vhost *vhost, struct binding *binding) {

@@ -23,9 +23,10 @@ struct vhost {
     char *name;
     uint64_t hash_seed;
     _Atomic uint64_t generation;
-    struct map queues;    /* struct bound_queue by name */
-    struct map exchanges; /* struct exchange by name */
-    struct map bindings;  /* struct binding by source, destination, key and arguments */
+    struct map queues;             /* struct bound_queue by name */
+    struct map exchanges;          /* struct exchange by name */
+    struct map bindings;           /* struct binding by source, destination, key and arguments */
+    struct departures *departures; /* of durable exchanges; NULL: nobody wants to know */
 };
 
 /* A virtual host with the pre-declared exchanges. */

@@ -179,8 +179,7 @@ static const struct loop_actor WORKER_ACTOR = {
 
 static bool registrar_do_turn(void *actor, uint64_t now_ms) {
     struct server *server = actor;
-    (void)now_ms;
-    return registrar_turn(server->registrar);
+    return registrar_turn(server->registrar, now_ms);
 }
 
 static bool registrar_may_sleep(void *actor) {
@@ -193,13 +192,13 @@ static void registrar_awake(void *actor) {
     mesh_awake(server->broker->mesh, server->broker->registrar);
 }
 
-static uint64_t registrar_next_deadline(void *actor) {
-    (void)actor;
-    return UINT64_MAX;
+static uint64_t registrar_deadline(void *actor) {
+    struct server *server = actor;
+    return registrar_next_deadline(server->registrar);
 }
 
 static const struct loop_actor REGISTRAR_ACTOR = {
-    registrar_do_turn, registrar_may_sleep, registrar_awake, registrar_next_deadline};
+    registrar_do_turn, registrar_may_sleep, registrar_awake, registrar_deadline};
 
 static void bell(void *context, uint32_t actor) {
     struct server *server = context;
@@ -254,7 +253,7 @@ struct server *server_start(const struct server_options *options) {
         .session = options->session, .log = options->log, .memory_limit = options->memory_limit};
     io_random(NULL, (uint8_t *)&settings.hash_seed, sizeof settings.hash_seed);
     server->broker = broker_new(options->shards, &settings, bell, server);
-    server->registrar = registrar_new(server->broker);
+    server->registrar = registrar_new(server->broker, NULL);
     server->loop = loop_new(&REGISTRAR_ACTOR, server);
     server->workers = mem_new_array(options->shards, sizeof *server->workers);
     for (uint32_t i = 0; i < options->shards; i++)
@@ -362,7 +361,7 @@ void server_run(struct server *server, void (*on_reload)(void *context), void *c
 static void settle_mail(struct server *server) {
     bool more = true;
     while (more || !mesh_all_quiet(server->broker->mesh)) {
-        more = registrar_turn(server->registrar);
+        more = registrar_turn(server->registrar, loop_now(server->loop));
         more = admin_turn(server->admin, 0) || more;
         for (uint32_t i = 0; i < server->broker->shard_count; i++) {
             struct shard *shard = server->broker->shards[i];

@@ -60,12 +60,13 @@ struct publish_result {
 
 /* The answer to a request. */
 struct answer {
-    enum reply_code code;     /* REPLY_OK, or the fault to raise with `text` */
-    char text[256];           /* without the "NOT_FOUND - " prefix */
-    char name[256];           /* zero-terminated; change: name of the declared queue */
-    uint32_t messages;        /* declare, purge, delete: ready messages; get: those left */
-    uint32_t consumers;       /* declare */
-    queue_ref queue;          /* consume, get */
+    enum reply_code code; /* REPLY_OK, or the fault to raise with `text` */
+    uint64_t ticket;    /* the commit that must be stable before the client hears of it; 0: none */
+    char text[256];     /* without the "NOT_FOUND - " prefix */
+    char name[256];     /* zero-terminated; change: name of the declared queue */
+    uint32_t messages;  /* declare, purge, delete: ready messages; get: those left */
+    uint32_t consumers; /* declare */
+    queue_ref queue;    /* consume, get */
     consumer_handle consumer; /* consume */
     struct message *message;  /* get: with one reference; NULL is get-empty */
     uint64_t seq;             /* get */

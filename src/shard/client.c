@@ -315,6 +315,7 @@ static void answer_ask(
     }
     struct answer answer = {
         .code = (enum reply_code)effect->code,
+        .ticket = ask->request ? ask->request->ticket : 0,
         .messages = effect->messages,
         .consumers = effect->consumers,
         .queue = queue,
@@ -386,6 +387,7 @@ void client_on_changed(struct shard *shard, struct request *request) {
         return;
     }
     struct answer answer = {.code = request->result.code,
+        .ticket = request->ticket,
         .messages = request->messages,
         .consumers = request->consumers};
     str_format(answer.text, sizeof answer.text, "%s", request->result.text);
@@ -394,6 +396,11 @@ void client_on_changed(struct shard *shard, struct request *request) {
     session_on_answer(client->session, request->channel, request->number, &answer, shard->now_ms);
     client_wake(client);
     mem_free(request);
+}
+
+void client_on_committed(struct shard *shard, uint64_t ticket) {
+    (void)shard;
+    (void)ticket; /* no session holds an answer back */
 }
 
 void client_on_reply(struct shard *shard, const struct mail *mail) {

@@ -62,6 +62,9 @@ void client_on_changed(struct shard *shard, struct request *request);
 void client_on_reply(struct shard *shard, const struct mail *mail);
 void client_on_left(struct shard *shard, connection_ref ref);
 
+/* All changes of definitions up to this ticket are stable. */
+void client_on_committed(struct shard *shard, uint64_t ticket);
+
 /* The connection of a ref, or NULL when it is gone. */
 struct client *client_find(struct shard *shard, connection_ref ref);
 

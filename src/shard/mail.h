@@ -26,12 +26,14 @@ enum mail_kind {
     MAIL_CHANGED,   /* back to the requester: the same request, answered */
     MAIL_MAKE,      /* registrar to a shard: make the queue of this request */
     MAIL_MADE,      /* back */
+    MAIL_ROWED,     /* registrar to a shard: this queue is durable from ticket `count` on */
     MAIL_REMOVE,    /* registrar to a shard: drop the queue of this request, if it may go */
     MAIL_REMOVED,   /* back */
     MAIL_FORGET,    /* registrar to a shard: the queue has left the topology; free its slot */
     MAIL_GONE,      /* shard to registrar: an auto-delete queue has ended; its name in `name` */
     MAIL_LEAVE,     /* shard to registrar: a connection ends; its exclusive queues go */
     MAIL_LEFT,      /* back */
+    MAIL_COMMITTED, /* registrar to every shard: all tickets up to `count` are stable */
     MAIL_ALARM      /* to every shard: look at the alarm again */
 };
 
@@ -62,6 +64,8 @@ struct request {
     uint32_t shard;  /* who asked */
     queue_ref gone;  /* the requester found this queue ended; wait until it has left */
     struct change_result result;
+    uint64_t ticket;      /* the commit that must be stable before anybody hears; 0: none */
+    uint64_t queue_id;    /* QUEUE_DECLARE: of a queue that will be durable; else 0 */
     uint32_t messages;    /* QUEUE_DELETE: ready messages that went with it */
     uint32_t consumers;   /* of a reply key: 1 when somebody waits */
     bool made;            /* QUEUE_DECLARE: it did not exist before */
@@ -84,7 +88,7 @@ struct mail {
     union {
         struct op op;
         struct effect effect;
-        uint64_t count;          /* WATERMARK, CREDIT */
+        uint64_t count;          /* WATERMARK, CREDIT, ROWED, COMMITTED */
         struct message *message; /* REPLY, RELEASE */
         struct request *request;
         struct visit *visit;

@@ -53,9 +53,16 @@ queue_ref queue_host_make(struct shard *shard, const struct request *request) {
     struct queue_settings settings = {.auto_delete = request->change.auto_delete};
     slot->queue = queue_new(ref, &settings, shard->pool);
     slot->name = name_new(request->change.name);
+    slot->id = request->queue_id;
+    slot->ticket = 0;
     shard->queue_count++;
     counter_add(&shard->counters.queues_made, 1);
     return ref;
+}
+
+void queue_host_on_rowed(struct shard *shard, queue_ref ref, uint64_t ticket) {
+    struct queue_slot *slot = slot_find(shard, ref);
+    if (slot) slot->ticket = ticket;
 }
 
 /* Puts the queue among those to pump when it owes work. */

@@ -11,6 +11,8 @@
 struct queue_slot {
     struct queue *queue; /* NULL while the slot is free */
     struct name *name;
+    uint64_t id;     /* in meta.db and in journals; 0: it is not durable */
+    uint64_t ticket; /* the commit that makes it durable; 0: it was loaded, or is not durable */
     uint32_t generation;
     uint32_t next_free; /* slot + 1 */
     bool forgotten;     /* it has left the topology; freed when it owes nothing */
@@ -18,6 +20,9 @@ struct queue_slot {
 
 /* Makes the queue of a declare request; gives its ref. */
 queue_ref queue_host_make(struct shard *shard, const struct request *request);
+
+/* Its row is in the batch of this ticket. It may be gone by then. */
+void queue_host_on_rowed(struct shard *shard, queue_ref ref, uint64_t ticket);
 
 /* Drops the queue of a ref that has left the topology. */
 void queue_host_forget(struct shard *shard, queue_ref ref);

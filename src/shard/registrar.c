@@ -37,13 +37,16 @@ struct owner {
 
 struct registrar {
     struct broker *broker;
+    struct definitions *definitions; /* NULL: nothing is kept */
+    uint64_t now_ms;
     struct transition *transitions;
     struct owner *owners;
 };
 
-struct registrar *registrar_new(struct broker *broker) {
+struct registrar *registrar_new(struct broker *broker, struct definitions *definitions) {
     struct registrar *registrar = NEW(struct registrar);
     registrar->broker = broker;
+    registrar->definitions = definitions;
     return registrar;
 }
 
@@ -71,6 +74,11 @@ void registrar_free(struct registrar *registrar) {
         owner_drop(registrar, owner);
     }
     mem_free(registrar);
+}
+
+uint64_t registrar_next_deadline(const struct registrar *registrar) {
+    (void)registrar;
+    return UINT64_MAX;
 }
 
 bool registrar_idle(const struct registrar *registrar) {
@@ -403,13 +411,16 @@ static void on_mail(struct registrar *registrar, const struct mail *mail) {
     case MAIL_MAKE:
     case MAIL_REMOVE:
     case MAIL_FORGET:
+    case MAIL_ROWED:
+    case MAIL_COMMITTED:
     case MAIL_LEFT:
     case MAIL_ALARM: break;
     }
     unreachable_here();
 }
 
-bool registrar_turn(struct registrar *registrar) {
+bool registrar_turn(struct registrar *registrar, uint64_t now_ms) {
+    registrar->now_ms = now_ms;
     struct mesh *mesh = registrar->broker->mesh;
     uint32_t self = registrar->broker->registrar;
     for (uint32_t from = 0; from < self; from++) {

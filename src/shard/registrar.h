@@ -12,18 +12,23 @@
 #ifndef SHARD_REGISTRAR_H
 #define SHARD_REGISTRAR_H
 
+#include "shard/definitions.h"
 #include "shard/shard.h"
 
 struct registrar;
 
-/* The registrar of a broker, which is borrowed for its life. */
-struct registrar *registrar_new(struct broker *broker);
+/* The registrar of a broker, which is borrowed for its life, as is what keeps its definitions; with
+ * NULL nothing is kept. */
+struct registrar *registrar_new(struct broker *broker, struct definitions *definitions);
 
 /* Releases it; no name may be in transition. */
 void registrar_free(struct registrar *registrar);
 
 /* Answers the mail that is there. True when more is left. */
-bool registrar_turn(struct registrar *registrar);
+bool registrar_turn(struct registrar *registrar, uint64_t now_ms);
+
+/* The time at which it wants a turn without mail; UINT64_MAX for never. */
+uint64_t registrar_next_deadline(const struct registrar *registrar);
 
 /* True when no name is in transition. For tests and the simulator. */
 bool registrar_idle(const struct registrar *registrar);

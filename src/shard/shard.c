@@ -121,6 +121,11 @@ static void on_remove(struct shard *shard, const struct mail *mail) {
     *answer = (struct mail){.kind = MAIL_REMOVED, .request = request};
 }
 
+static void on_committed(struct shard *shard, uint64_t ticket) {
+    shard->ticket_stable = ticket;
+    client_on_committed(shard, ticket);
+}
+
 static void on_logged_in(struct shard *shard, const struct mail *mail) {
     struct client *client = client_find(shard, mail->ref);
     if (!client || !client->socket) return;
@@ -160,6 +165,8 @@ static void on_mail(struct shard *shard, uint32_t from, const struct mail *mail)
     case MAIL_MAKE: on_make(shard, mail->request); return;
     case MAIL_REMOVE: on_remove(shard, mail); return;
     case MAIL_FORGET: queue_host_forget(shard, mail->ref); return;
+    case MAIL_ROWED: queue_host_on_rowed(shard, mail->ref, mail->count); return;
+    case MAIL_COMMITTED: on_committed(shard, mail->count); return;
     case MAIL_LEFT: client_on_left(shard, mail->ref); return;
     case MAIL_ALARM: return; /* the turn that it began looks at the alarm */
     case MAIL_CHANGE:

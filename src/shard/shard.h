@@ -56,6 +56,10 @@ struct broker {
     uint64_t memory_limit; /* bytes; above it publishers are blocked */
     _Atomic int64_t memory_used;
     _Atomic bool memory_alarm;
+    /* Durable definitions are committed in batches, which are numbered from 1: their tickets. */
+    _Atomic uint64_t ticket_open;     /* the newest that has rows */
+    _Atomic uint64_t ticket_stable;   /* all up to this one are stable */
+    _Atomic bool definitions_failing; /* the last try to commit one has failed */
 };
 
 struct broker_settings {
@@ -127,7 +131,8 @@ struct shard {
     _Atomic uint32_t client_count; /* open ones and those assigned but not adopted yet */
     struct list dirty;             /* connections with something to flush or to write */
     struct deadlines deadlines;
-    int64_t memory_told; /* this shard's part of broker->memory_used */
+    uint64_t ticket_stable; /* definitions up to this ticket are stable, as far as we were told */
+    int64_t memory_told;    /* this shard's part of broker->memory_used */
     struct log_budget log_budget;
     bool alarm_seen;
     bool stopping;

@@ -8,6 +8,8 @@
  *      journal --- disk_submit ---> [ writes, in order ]  ---+
  *              --- disk_submit ---> [ slow requests    ]  ---+--> bell, disk_reap --> journal
  *
+ * Slow requests (making, removing) are carried out one after the other, beside the writes.
+ *
  * Writes are handed back in the order of their submission, and a write that was handed back without
  * an error is stable: it survives power loss. Nothing is said about a write that has not been
  * handed back: any of its sectors may have reached the disk. A disk never repeats a failed write,
@@ -30,6 +32,8 @@ enum disk_kind {
     DISK_MAKE,  /* a file `name` of `size` zero bytes, the first `head_size` of them `data`; whole
                    and stable under its name when handed back, otherwise absent; -EEXIST
                    rather than in place of another file */
+    DISK_REMOVE /* the name is gone for good when handed back; good also when there was none. The
+                   file must have been closed */
 };
 
 /* One asynchronous request. The memory belongs to the submitter and must stay as it is, with all it
@@ -43,6 +47,7 @@ struct disk_request {
     uint64_t size;
     uint64_t head_size;
     char name[DISK_NAME_BYTES_MAX];
+    const void *submitter;     /* the submitter's, for telling its requests from those of others */
     struct disk_request *next; /* the disk's own, while it has the request */
 };
 

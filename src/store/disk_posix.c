@@ -1,7 +1,8 @@
 /* disk_posix: files of a real directory, written by one thread and made by another.
  *
  *      submit ---> lane[WRITER] ---> pwrite, in order    ---+
- *             ---> lane[MAKER]  ---> create, fill, sync  ---+--> done list --> reap
+ *             ---> lane[SLOW]   ---> create, fill, sync  ---+--> done list --> reap
+ *                               ---> unlink, sync
  *
  * The lanes and the list of what is done are three lists behind one mutex. It is held for a few
  * instructions per commit, never during I/O; a lock-free ring would save nothing that could be
@@ -20,7 +21,7 @@
 #include "base/memory.h"
 #include "base/str.h"
 
-enum { MAKE_CHUNK_BYTES = 1024 * 1024, WRITER = 0, MAKER = 1, LANES = 2 };
+enum { MAKE_CHUNK_BYTES = 1024 * 1024, WRITER = 0, SLOW = 1, LANES = 2 };
 
 #define PROBE_NAME   "probe.new"
 #define MAKING_AFTER ".new"
@@ -94,14 +95,18 @@ static int carry_out_write(struct disk_posix *posix, const struct disk_request *
 }
 
 /* Fills a new file once, so that later writes change no metadata, and syncs it. */
-static int fill(int fd, const struct disk_request *request, uint8_t *zeroes) {
-    for (uint64_t at = 0; at < request->size; at += MAKE_CHUNK_BYTES) {
-        int status = write_all(fd, zeroes, min_u64(MAKE_CHUNK_BYTES, request->size - at), at);
+static int fill(int fd, const struct disk_request *request, const uint8_t *zeroes) {
+    check(request->head_size <= request->size);
+    const uint8_t *data = request->data;
+    for (uint64_t at = 0; at < request->size;) {
+        bool head = at < request->head_size;
+        uint64_t end = head ? request->head_size : request->size;
+        uint64_t size = min_u64(MAKE_CHUNK_BYTES, end - at);
+        int status = write_all(fd, head ? data + at : zeroes, size, at);
         if (status != 0) return status;
+        at += size;
     }
-    int status = write_all(fd, request->data, request->head_size, 0);
-    if (status == 0 && fsync(fd) != 0) status = -errno;
-    return status;
+    return fsync(fd) == 0 ? 0 : -errno;
 }
 
 /* Gives the file its name, but never in place of another file, whose content it would destroy. */
@@ -129,10 +134,16 @@ static int carry_out_make(struct disk_posix *posix, const struct disk_request *r
     return status;
 }
 
+static int carry_out_remove(struct disk_posix *posix, const struct disk_request *request) {
+    if (unlinkat(posix->dir_fd, request->name, 0) != 0 && errno != ENOENT) return -errno;
+    return fsync(posix->dir_fd) == 0 ? 0 : -errno;
+}
+
 static int carry_out(struct disk_posix *posix, const struct disk_request *request) {
     switch (request->kind) {
     case DISK_WRITE: return carry_out_write(posix, request);
     case DISK_MAKE: return carry_out_make(posix, request);
+    case DISK_REMOVE: return carry_out_remove(posix, request);
     }
     unreachable_here();
 }
@@ -165,7 +176,7 @@ static void *lane_main(void *argument) {
 
 static void posix_submit(struct disk *disk, struct disk_request *request) {
     struct disk_posix *posix = posix_of(disk);
-    struct lane *lane = &posix->lanes[request->kind == DISK_WRITE ? WRITER : MAKER];
+    struct lane *lane = &posix->lanes[request->kind == DISK_WRITE ? WRITER : SLOW];
     check(request->size % DISK_BLOCK_BYTES == 0 && request->offset % DISK_BLOCK_BYTES == 0);
     pthread_mutex_lock(&posix->mutex);
     requests_put(&lane->waiting, request);
@@ -330,6 +341,12 @@ static void posix_free(struct disk_posix *posix) {
     mem_free(posix);
 }
 
+static enum disk_posix_how choose_how(const struct disk_posix_settings *settings, int dir_fd) {
+    if (settings->os) return DISK_POSIX_OS;
+    bool direct = !settings->refuse_direct && takes_direct(dir_fd);
+    return direct ? DISK_POSIX_DIRECT : DISK_POSIX_FDATASYNC;
+}
+
 int disk_posix_open(const struct disk_posix_settings *settings, struct disk_posix **ret_posix) {
     check(settings->bell != NULL);
     int dir_fd = openat(AT_FDCWD, settings->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -338,8 +355,7 @@ int disk_posix_open(const struct disk_posix_settings *settings, struct disk_posi
     posix->disk.calls = &POSIX_CALLS;
     posix->settings = *settings;
     posix->dir_fd = dir_fd;
-    posix->how =
-        !settings->refuse_direct && takes_direct(dir_fd) ? DISK_POSIX_DIRECT : DISK_POSIX_FDATASYNC;
+    posix->how = choose_how(settings, dir_fd);
     pthread_mutex_init(&posix->mutex, NULL);
     int status = lanes_start(posix);
     if (status != 0) {
@@ -369,6 +385,7 @@ const char *disk_posix_how_text(enum disk_posix_how how) {
     switch (how) {
     case DISK_POSIX_DIRECT: return "direct, synchronous writes";
     case DISK_POSIX_FDATASYNC: return "writes through the page cache, then fdatasync";
+    case DISK_POSIX_OS: return "writes handed to the operating system, not synced";
     }
     unreachable_here();
 }

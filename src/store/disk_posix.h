@@ -1,7 +1,8 @@
 /* disk_posix: a disk that is a real directory.
  *
  * Two threads of its own: one writes, in order, and nothing else, so that no commit waits behind
- * other work; one makes new files, which takes as long as writing them full once. */
+ * other work; one makes new files, which takes as long as writing them full once, and removes them.
+ */
 #ifndef STORE_DISK_POSIX_H
 #define STORE_DISK_POSIX_H
 
@@ -10,6 +11,7 @@
 enum disk_posix_how {
     DISK_POSIX_DIRECT,    /* O_DIRECT|O_DSYNC on files written full before */
     DISK_POSIX_FDATASYNC, /* through the page cache, then fdatasync */
+    DISK_POSIX_OS,        /* handed to the operating system, which may lose it with the power */
 };
 
 struct disk_posix;
@@ -17,6 +19,7 @@ struct disk_posix;
 struct disk_posix_settings {
     const char *directory; /* must exist */
     bool refuse_direct;    /* take fdatasync even where direct I/O works */
+    bool os; /* writes count when the operating system has them; files are made as always */
     /* Called from the disk's threads, at least once after each request that is done and not yet
      * reaped; must only wake the one who reaps. */
     void (*bell)(void *context);
@@ -24,7 +27,8 @@ struct disk_posix_settings {
 };
 
 /* Opens the directory, finds out whether it takes direct synchronous writes by trying one on a file
- * that it removes again, and starts the threads. 0 or -errno. Closed by disk_posix_close. */
+ * that it removes again (unless they are not wanted), and starts the threads. 0 or -errno. Closed
+ * by disk_posix_close. */
 int disk_posix_open(
     const struct disk_posix_settings *settings, struct disk_posix **ret_posix) MUST_USE;
 

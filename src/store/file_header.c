@@ -80,7 +80,7 @@ enum file_header_fault file_header_parse(const uint8_t *block, struct file_heade
     memcpy(header.node_id, block + AT_NODE_ID, FILE_NODE_ID_BYTES);
     if (header.format != FILE_FORMAT || header.incompat != 0 || header.ro_compat != 0)
         return FILE_HEADER_NEWER;
-    if (block[AT_KIND] > FILE_JOURNAL) return FILE_HEADER_NEWER;
+    if (block[AT_KIND] > FILE_SEGMENT) return FILE_HEADER_NEWER;
     *ret_header = header;
     return FILE_HEADER_GOOD;
 }

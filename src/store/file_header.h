@@ -20,6 +20,7 @@ enum {
 enum file_kind {
     FILE_RELEASED = 0, /* only in a mark */
     FILE_JOURNAL = 1,
+    FILE_SEGMENT = 2, /* written once and whole; has no mark */
 };
 
 struct file_header {

@@ -40,6 +40,7 @@ struct journal *journal_open(
     prng_init(&journal->prng, settings->seed ^ place ^ ((uint64_t)settings->shard << 48));
     list_init(&journal->files);
     list_init(&journal->spares);
+    list_init(&journal->unfit);
     journal->header = disk_memory_new(FILE_HEADER_BYTES);
     journal->make_head = disk_memory_new(FILE_FRAMES_AT);
     journal->last_file_no = past->last_file_no;
@@ -60,21 +61,34 @@ struct journal *journal_open(
 
 static uint32_t in_flight(const struct journal *journal) {
     uint32_t count = journal->marks_sent + journal->header_sent + journal->making;
+    count += journal->removing;
     for (uint32_t i = 0; i < JOURNAL_IN_FLIGHT_MAX; i++)
         count += journal->slots[i].state == JOURNAL_SLOT_SENT;
     return count;
 }
 
+/* One of the owner's own requests. */
+static void give_back(struct journal *journal, struct disk_request *request) {
+    check(journal->settings.calls->on_request != NULL);
+    journal->settings.calls->on_request(journal->settings.context, request);
+}
+
 void journal_close(struct journal *journal) {
     if (!journal) return;
     uint32_t left = in_flight(journal);
-    while (left != 0 && disk_reap(journal->settings.disk))
-        left--;
+    struct disk_request *request = NULL;
+    while ((request = disk_reap(journal->settings.disk)) != NULL) {
+        left -= request->submitter == journal;
+        if (request->submitter != journal) give_back(journal, request);
+    }
     check(left == 0);
     list_for_safe (struct journal_file, file, &journal->files, in_files) {
         journal_file_free(journal, file);
     }
     list_for_safe (struct journal_file, file, &journal->spares, in_files) {
+        journal_file_free(journal, file);
+    }
+    list_for_safe (struct journal_file, file, &journal->unfit, in_files) {
         journal_file_free(journal, file);
     }
     for (uint32_t i = 0; i < JOURNAL_IN_FLIGHT_MAX; i++)
@@ -198,8 +212,16 @@ static void on_header_done(struct journal *journal, int status) {
 }
 
 static void on_done(struct journal *journal, struct disk_request *request) {
+    if (request->submitter != journal) {
+        give_back(journal, request);
+        return;
+    }
     if (request == &journal->make) {
         journal_file_on_make(journal, request->status);
+        return;
+    }
+    if (request == &journal->removal) {
+        journal_file_on_removed(journal, request->status);
         return;
     }
     struct journal_write *write = CONTAINER_OF(request, struct journal_write, request);
@@ -230,7 +252,8 @@ static void send(struct journal *journal, struct journal_slot *slot) {
             .file = file->handle,
             .offset = journal->active_offset,
             .data = slot->buffer,
-            .size = frame->size},
+            .size = frame->size,
+            .submitter = journal},
         .kind = JOURNAL_WRITE_FRAME,
         .file = file,
     };
@@ -277,7 +300,8 @@ static bool wants_frame(const struct journal *journal) {
     if (journal->staged_count == 0) return false;
     if (journal->slot_count != 0) return journal->staged_bytes >= JOURNAL_SECOND_BYTES;
     bool waited = journal->now_ms >= journal->lazy_since_ms + JOURNAL_LAZY_MS;
-    return journal->urgent_count != 0 || waited || journal->finishing;
+    return journal->urgent_count != 0 || journal->hurried_count != 0 || waited ||
+           journal->finishing;
 }
 
 static bool wants_seal(const struct journal *journal) {
@@ -407,13 +431,17 @@ void journal_turn(struct journal *journal, uint64_t now_ms, uint64_t wall_ms) {
     }
     while (!journal->stopped && step(journal)) {
     }
-    if (!journal->stopped) journal_file_make(journal);
+    if (journal->stopped) return;
+    journal_file_make(journal);
+    journal_file_trim(journal);
 }
 
 uint64_t journal_due(const struct journal *journal) {
     uint64_t due = UINT64_MAX;
     if (journal->stopped) return due;
-    if (journal->staged_count > journal->urgent_count)
+    /* While a write is on its way, or a file is awaited, the bell says when. */
+    bool bell = journal->slot_count != 0 || (!journal->active && journal->spare_count == 0);
+    if (journal->staged_count > journal->urgent_count && !bell)
         due = min_u64(due, journal->lazy_since_ms + JOURNAL_LAZY_MS);
     if (!journal->sealed && journal->slot_count == 0)
         due = min_u64(due, journal->last_done_ms + JOURNAL_SEAL_MS);
@@ -424,6 +452,10 @@ uint64_t journal_due(const struct journal *journal) {
 
 void journal_finish(struct journal *journal) {
     journal->finishing = true;
+}
+
+void journal_hurry(struct journal *journal) {
+    journal->hurried_count = journal->staged_count;
 }
 
 bool journal_idle(const struct journal *journal) {
@@ -442,6 +474,18 @@ uint64_t journal_stable(const struct journal *journal) {
 
 uint64_t journal_unstable_bytes(const struct journal *journal) {
     return journal->unstable_bytes;
+}
+
+uint32_t journal_files(const struct journal *journal) {
+    uint32_t count = 0;
+    list_for (struct journal_file, file, &journal->files, in_files) {
+        count += file->state != JOURNAL_FILE_ABANDONED && file->state != JOURNAL_FILE_MARKING;
+    }
+    return count;
+}
+
+uint32_t journal_spares(const struct journal *journal) {
+    return journal->spare_count;
 }
 
 const struct journal_counts *journal_counts(const struct journal *journal) {

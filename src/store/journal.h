@@ -37,11 +37,13 @@ struct journal;
 enum journal_trouble {
     JOURNAL_WRITE_FAILED, /* goes on in another file */
     JOURNAL_MAKE_FAILED,  /* no new file; tried again later, and what is put waits meanwhile */
-    JOURNAL_MARK_FAILED,  /* a released file is not used again until the next start */
+    JOURNAL_MADE,         /* a file could be made after all; said once, and its error is 0 */
+    JOURNAL_MARK_FAILED,  /* a released file is not used again, or a surplus one not removed, until
+                             the next start */
     JOURNAL_STOPPED,      /* nothing becomes stable any more; only a restart heals it */
 };
 
-/* What the journal tells its owner, from within journal_turn. */
+/* What the journal tells its owner, from within journal_turn; requests also from journal_close. */
 struct journal_calls {
     /* Everything put up to `position` is stable. */
     void (*on_stable)(void *context, uint64_t position);
@@ -50,6 +52,9 @@ struct journal_calls {
     void (*on_file_left)(void *context, uint64_t file_no, uint64_t position);
     /* Something failed with the errno `error`. */
     void (*on_trouble)(void *context, enum journal_trouble trouble, int error);
+    /* The disk has handed back a request that the owner submitted itself to the journal's disk,
+     * whose `submitter` it must not have set to the journal. NULL when it never does. */
+    void (*on_request)(void *context, struct disk_request *request);
 };
 
 struct journal_settings {
@@ -57,7 +62,8 @@ struct journal_settings {
     uint8_t node_id[FILE_NODE_ID_BYTES];
     uint16_t shard;       /* which writer this is */
     uint64_t file_bytes;  /* of new files; a multiple of the block, at least the minimum */
-    uint32_t files_spare; /* ready files to keep at hand, at least 1 */
+    uint32_t files_spare; /* ready files to keep at hand, at least 1; more than one above that are
+                             removed */
     uint64_t seed;        /* random, another one at every start: file ids come from it */
     const struct journal_calls *calls;
     void *context;
@@ -89,8 +95,8 @@ struct journal_past {
 struct journal *journal_open(
     const struct journal_settings *settings, const struct journal_past *past) MUST_USE;
 
-/* Gives the journal a file that recovery found to be free. One of another size is removed. 0 or
- * -errno, when the file stays as it is. */
+/* Gives the journal a file that recovery found to be free. One that is too small is removed as soon
+ * as nothing needs its mark. 0 or -errno, when the file stays as it is. */
 int journal_add_spare(struct journal *journal, const char *name) MUST_USE;
 
 /* Frees everything. No request may be in flight: journal_idle() says so, or the disk has handed
@@ -107,6 +113,10 @@ int journal_put(
  * JOURNAL_LAZY_MS. Neighbours are merged. Results as those of journal_put. */
 int journal_settle(
     struct journal *journal, const struct record_target *span, uint64_t *ret_position) MUST_USE;
+
+/* The settlements staged so far no longer wait for JOURNAL_LAZY_MS: somebody awaits one. A turn
+ * follows, as after putting. */
+void journal_hurry(struct journal *journal);
 
 /* Works: takes over what the disk has done, reports it, sends what there is to send. To be called
  * after putting, when the disk's bell rings, and when journal_due() has come. `now_ms` never goes
@@ -134,9 +144,16 @@ uint64_t journal_unstable_bytes(const struct journal *journal);
 /* The oldest file that may be released, or 0. */
 uint64_t journal_oldest(const struct journal *journal);
 
-/* Nothing in the oldest file is needed any more, and whatever made it so is stable. The file is
- * marked, and used again once the mark is stable. */
+/* Nothing in the oldest file is needed any more, and whatever made it so is stable: the last
+ * MANIFEST and all settlements in it have been put again, what lives has been copied to segments
+ * that a manifest lists. The file is marked, and used again once the mark is stable. */
 void journal_release(struct journal *journal, uint64_t file_no);
+
+/* Files in its chain: those left, the full ones, and the one that is being written. */
+uint32_t journal_files(const struct journal *journal);
+
+/* Files that are ready to be used. */
+uint32_t journal_spares(const struct journal *journal);
 
 /* What the journal has done since it was opened. */
 struct journal_counts {
@@ -146,6 +163,7 @@ struct journal_counts {
     uint64_t failed_writes;
     uint64_t files_begun;
     uint64_t files_made;
+    uint64_t files_removed;
 };
 
 /* The counts; borrowed, valid until journal_close. */

@@ -1,11 +1,15 @@
 /* journal_file: the files of a journal: made, begun, left, released, used again.
  *
  *      made ---> spare ---> active ---> full ---> left ---> marking ---> spare
- *                                 \---> abandoned -----------^
+ *                                 \---> abandoned -----------^            \---> removed
  *
  * A file is full when its last frame has been sent, and left when its successor's header is stable:
  * from then on it may be released. One that a failure or a crash has cut off is abandoned; the next
- * header that becomes stable explains its absence from the chain, and then it is marked. */
+ * header that becomes stable explains its absence from the chain, and then it is marked.
+ *
+ * A mark is more than permission to use the file again: until a stable header names the file as
+ * released, the mark alone tells that the chain may begin behind it. A spare file is overwritten
+ * only by a header that says so, but one that is removed takes its mark along, and has to wait. */
 #include <errno.h>
 
 #include "base/memory.h"
@@ -18,6 +22,13 @@ void journal_file_free(struct journal *journal, struct journal_file *file) {
     disk_memory_free(file->mark);
     list_remove_if_linked(&file->in_files);
     mem_free(file);
+}
+
+/* Waits for its removal. */
+static void become_unfit(struct journal *journal, struct journal_file *file) {
+    list_remove_if_linked(&file->in_files);
+    list_put_last(&journal->unfit, &file->in_files);
+    file->state = JOURNAL_FILE_SPARE;
 }
 
 static void become_spare(struct journal *journal, struct journal_file *file) {
@@ -42,7 +53,7 @@ static struct file_header header_of(
         .prev_index_lsn = journal->tail.index_lsn,
         .created_ms = journal->wall_ms,
         .durable_lsn = journal->durable_lsn,
-        .released_file_no = journal->released_file_no,
+        .released_file_no = journal->header_released_no,
         .prev_crc = journal->tail.crc,
     };
     memcpy(header.node_id, journal->settings.node_id, FILE_NODE_ID_BYTES);
@@ -66,6 +77,7 @@ bool journal_file_begin(struct journal *journal) {
     journal->next_base_lsn += file->size;
     journal->active = file;
     journal->active_offset = FILE_FRAMES_AT;
+    journal->header_released_no = journal->released_file_no;
     struct file_header header = header_of(journal, file);
     journal->header_crc = file_header_encode(&header, journal->header);
     journal->tail = (struct journal_tail){
@@ -79,7 +91,8 @@ bool journal_file_begin(struct journal *journal) {
         .request = {.kind = DISK_WRITE,
             .file = file->handle,
             .data = journal->header,
-            .size = FILE_HEADER_BYTES},
+            .size = FILE_HEADER_BYTES,
+            .submitter = journal},
         .kind = JOURNAL_WRITE_HEADER,
         .file = file,
     };
@@ -111,12 +124,14 @@ static void submit_mark(struct journal *journal, struct journal_file *file) {
     if (!file->mark) file->mark = disk_memory_new(FILE_HEADER_BYTES);
     file_header_encode(&mark, file->mark);
     file->state = JOURNAL_FILE_MARKING;
+    file->explains = file->file_no;
     file->mark_write = (struct journal_write){
         .request = {.kind = DISK_WRITE,
             .file = file->handle,
             .offset = FILE_MARK_AT,
             .data = file->mark,
-            .size = FILE_HEADER_BYTES},
+            .size = FILE_HEADER_BYTES,
+            .submitter = journal},
         .kind = JOURNAL_WRITE_MARK,
         .file = file,
     };
@@ -132,13 +147,14 @@ static void submit_mark(struct journal *journal, struct journal_file *file) {
 void journal_file_on_mark(struct journal *journal, struct journal_file *file, int status) {
     journal->marks_sent--;
     if (PLANTED(EARLY_RECYCLE)) return;
-    bool right_size = file->size >= journal->settings.file_bytes;
-    if (status == 0 && !file->failed && right_size) {
-        become_spare(journal, file);
-        return;
-    }
     if (status != 0) journal_report(journal, JOURNAL_MARK_FAILED, -status);
-    journal_file_free(journal, file);
+    if (status != 0 || file->failed) {
+        journal_file_free(journal, file);
+    } else if (file->size < journal->settings.file_bytes) {
+        become_unfit(journal, file);
+    } else {
+        become_spare(journal, file);
+    }
 }
 
 void journal_file_mark_abandoned(struct journal *journal) {
@@ -161,6 +177,7 @@ void journal_file_on_header(struct journal *journal, int status) {
         .crc = journal->header_crc,
     };
     journal->durable_lsn = journal->stable.end_lsn;
+    journal->explained_file_no = journal->header_released_no;
     list_for_safe (struct journal_file, file, &journal->files, in_files) {
         if (file->state != JOURNAL_FILE_FULL || file == begun) continue;
         file->state = JOURNAL_FILE_LEFT;
@@ -207,32 +224,79 @@ void journal_release(struct journal *journal, uint64_t file_no) {
 }
 
 /* Opens a file that is free to be written; nobody else may know it. */
-static int add_spare(struct journal *journal, const char *name) {
+static int add_spare(struct journal *journal, const char *name, uint64_t explains) {
     struct disk *disk = journal->settings.disk;
     struct disk_file *handle = NULL;
     int status = disk_open(disk, name, &handle);
     if (status != 0) return status;
     uint64_t size = 0;
     status = disk_size(disk, handle, &size);
-    if (status != 0 || size < journal->settings.file_bytes || size % DISK_BLOCK_BYTES != 0) {
+    if (status != 0) {
         disk_close(disk, handle);
-        return status != 0 ? status : disk_remove(disk, name);
+        return status;
     }
     struct journal_file *file = NEW(struct journal_file);
     file->handle = handle;
     file->size = size;
+    file->explains = explains;
     str_format(file->name, sizeof file->name, "%s", name);
-    become_spare(journal, file);
+    if (size < journal->settings.file_bytes || size % DISK_BLOCK_BYTES != 0) {
+        become_unfit(journal, file);
+    } else {
+        become_spare(journal, file);
+    }
     return 0;
 }
 
 int journal_add_spare(struct journal *journal, const char *name) {
-    return add_spare(journal, name);
+    /* Its mark may be the one that tells where the chain of the past begins. */
+    return add_spare(journal, name, journal->released_file_no);
+}
+
+/* Without its mark the chain must be as well explained as with it. */
+static bool may_be_removed(const struct journal *journal, const struct journal_file *file) {
+    return file->explains <= journal->explained_file_no || PLANTED(MARK_REMOVED);
+}
+
+static struct journal_file *surplus_file(struct journal *journal) {
+    list_for (struct journal_file, file, &journal->unfit, in_files) {
+        if (may_be_removed(journal, file)) return file;
+    }
+    if (journal->spare_count <= journal->settings.files_spare + 1) return NULL;
+    struct journal_file *last = NULL;
+    list_for (struct journal_file, file, &journal->spares, in_files) {
+        if (may_be_removed(journal, file)) last = file;
+    }
+    if (last) journal->spare_count--;
+    return last;
+}
+
+void journal_file_trim(struct journal *journal) {
+    if (journal->removing) return;
+    struct journal_file *file = surplus_file(journal);
+    if (!file) return;
+    journal->removal = (struct disk_request){.kind = DISK_REMOVE, .submitter = journal};
+    memcpy(journal->removal.name, file->name, sizeof file->name);
+    journal_file_free(journal, file);
+    journal->removing = true;
+    disk_submit(journal->settings.disk, &journal->removal);
+}
+
+void journal_file_on_removed(struct journal *journal, int status) {
+    journal->removing = false;
+    if (status == 0) {
+        journal->counts.files_removed++;
+    } else {
+        journal_report(journal, JOURNAL_MARK_FAILED, -status);
+    }
 }
 
 void journal_file_on_make(struct journal *journal, int status) {
     journal->making = false;
-    if (status == 0) status = add_spare(journal, journal->make.name);
+    if (status == 0) status = add_spare(journal, journal->make.name, 0);
+    bool healed = status == 0 && journal->make_failed;
+    journal->make_failed = status != 0;
+    if (healed) journal_report(journal, JOURNAL_MADE, 0);
     if (status == 0) {
         journal->counts.files_made++;
         return;
@@ -258,6 +322,7 @@ void journal_file_make(struct journal *journal) {
         .data = journal->make_head,
         .head_size = FILE_FRAMES_AT,
         .size = journal->settings.file_bytes,
+        .submitter = journal,
     };
     str_format(journal->make.name, sizeof journal->make.name, "%016llx.journal",
         (unsigned long long)mark.file_id);

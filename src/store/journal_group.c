@@ -147,6 +147,7 @@ bool journal_group_build(struct journal *journal, struct journal_slot *slot, uin
     slot->put_bytes = taken.put_bytes;
     journal->staged_first += taken.count;
     journal->staged_count -= taken.count;
+    journal->hurried_count -= (uint32_t)min_u64(journal->hurried_count, taken.count);
     journal->staged_bytes -= taken.put_bytes;
     return true;
 }

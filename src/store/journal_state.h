@@ -36,6 +36,8 @@ struct journal_file {
     uint64_t file_id;
     uint64_t base_lsn;
     uint64_t position; /* the last stable one in it */
+    uint64_t explains; /* of a spare: its mark may have to tell where the chain begins, until a
+                          stable header says that this file number is released */
     bool past;         /* written before this journal was opened */
     bool failed;       /* a write to it failed; never written again */
     uint8_t *mark;     /* the block, while it is written */
@@ -84,7 +86,8 @@ struct journal {
     uint32_t staged_first;
     uint32_t staged_count;
     uint32_t staged_capacity;
-    uint32_t urgent_count; /* of the staged */
+    uint32_t urgent_count;  /* of the staged */
+    uint32_t hurried_count; /* the first so many, which somebody awaits */
     uint64_t lazy_since_ms;
     uint64_t staged_bytes;
     uint64_t unstable_bytes;
@@ -99,6 +102,7 @@ struct journal {
 
     struct list files;  /* all but spare ones, oldest first */
     struct list spares; /* marked or new */
+    struct list unfit;  /* marked and too small; to be removed */
     uint32_t spare_count;
     struct journal_file *active;
     uint64_t active_offset;
@@ -108,6 +112,7 @@ struct journal {
     struct journal_write header_write;
     uint8_t *header;
     uint32_t header_crc;
+    uint64_t header_released_no; /* what it says */
     bool header_sent;
 
     struct journal_tail tail;   /* behind all that was sent */
@@ -116,13 +121,17 @@ struct journal {
     uint64_t last_file_no;
     uint64_t next_base_lsn;
     uint64_t released_file_no;
-    bool sealed; /* what was sent last is a witness of all before */
+    uint64_t explained_file_no; /* released by a stable header of this journal */
+    bool sealed;                /* what was sent last is a witness of all before */
     uint64_t last_done_ms;
 
     struct disk_request make;
     uint8_t *make_head;
     bool making;
+    bool make_failed;
     uint64_t make_after_ms;
+    struct disk_request removal; /* of a surplus file */
+    bool removing;
 
     uint32_t marks_sent;
     bool failing; /* a write failed; what is in flight is waited for */
@@ -146,6 +155,12 @@ void journal_file_on_make(struct journal *journal, int status);
 
 /* Has files made, while there are too few. */
 void journal_file_make(struct journal *journal);
+
+/* Has surplus files removed, one at a time. */
+void journal_file_trim(struct journal *journal);
+
+/* A surplus file is removed. */
+void journal_file_on_removed(struct journal *journal, int status);
 
 /* Takes the active file out of use after a failure, its own or that of one before. */
 void journal_file_give_up(struct journal *journal);

@@ -375,8 +375,9 @@ int metadata_commit(struct metadata *metadata) {
     return 0;
 }
 
-static int reserve_ids(struct metadata *metadata) {
-    uint64_t end = metadata->id_end + METADATA_ID_BLOCK;
+/* Raises the counter by so many ids. */
+static int reserve_ids(struct metadata *metadata, uint64_t count) {
+    uint64_t end = metadata->id_end + count;
     int error = settle(metadata);
     if (error) return error;
     if (sqlite3_bind_int64(metadata->reserve, 1, (int64_t)end) != SQLITE_OK) {
@@ -389,10 +390,19 @@ static int reserve_ids(struct metadata *metadata) {
 
 int metadata_queue_id(struct metadata *metadata, uint64_t *ret_id) {
     if (metadata->id_next == metadata->id_end) {
-        int error = reserve_ids(metadata);
+        int error = reserve_ids(metadata, METADATA_ID_BLOCK);
         if (error) return error;
     }
     *ret_id = metadata->id_next++;
+    return 0;
+}
+
+int metadata_queue_ids(struct metadata *metadata, uint32_t count, uint64_t *ret_first) {
+    uint64_t left = metadata->id_end - metadata->id_next;
+    int error = left < count ? reserve_ids(metadata, count - left) : 0;
+    if (error) return error;
+    *ret_first = metadata->id_next;
+    metadata->id_next += count;
     return 0;
 }
 

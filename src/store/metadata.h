@@ -112,6 +112,10 @@ void metadata_discard(struct metadata *metadata);
  * commits, apart from the batch. */
 int metadata_queue_id(struct metadata *metadata, uint64_t *ret_id) MUST_USE;
 
+/* `count` queue ids in a row, as of metadata_queue_id, in one commit apart from the batch: for
+ * those who cannot wait for a commit when they need an id. */
+int metadata_queue_ids(struct metadata *metadata, uint32_t count, uint64_t *ret_first) MUST_USE;
+
 /* Reads all of the database and checks that it is whole. Takes as long as that takes. */
 int metadata_verify(struct metadata *metadata) MUST_USE;
 

@@ -15,6 +15,7 @@
 #include "store/plant.h"
 
 enum { NONE = 0, POINTS = RECORD_POINT_BYTES, SPANS = RECORD_SPAN_BYTES };
+enum { MANY = RECORD_TARGETS_MAX };
 enum {
     AT_CRC = 0,
     AT_LEN = 4,
@@ -31,13 +32,15 @@ static_assert(AT_EXPIRY + 8 == RECORD_HEADER_BYTES, "the header ends with the ex
 struct layout {
     const char *text;
     uint8_t target_bytes;
-    uint8_t targets_min;
+    uint16_t targets_min;
+    uint16_t targets_max;
 };
 
 /* What the table says of a type; NULL for one that is not in it. */
 static const struct layout *layout_of(uint8_t type) {
     static const struct layout LAYOUTS[] = {
-#define RECORD(name, number, layout, targets_min) [number] = {#name, layout, targets_min},
+#define RECORD(name, number, layout, targets_min, targets_max)                                     \
+    [number] = {#name, layout, targets_min, targets_max},
 #include "store/records.def"
 #undef RECORD
     };
@@ -58,10 +61,16 @@ static bool target_is_sound(uint8_t type, const struct record_target *target) {
     return target->count != 0 && target->count <= room;
 }
 
+/* A manifest is made of whole entries; all other bodies are the owner's. */
+static bool body_is_sound(uint8_t type, size_t size) {
+    return type != RECORD_MANIFEST || size % RECORD_MANIFEST_ENTRY_BYTES == 0;
+}
+
 int record_validate(const struct record *record) {
     const struct layout *layout = layout_of((uint8_t)record->type);
     if (!layout || record->target_count < layout->targets_min) return -EINVAL;
-    if (layout->target_bytes == 0 && record->target_count != 0) return -EINVAL;
+    if (record->target_count > layout->targets_max) return -EINVAL;
+    if (!body_is_sound((uint8_t)record->type, record->body.size)) return -EINVAL;
     for (uint32_t i = 0; i < record->target_count; i++)
         if (!target_is_sound((uint8_t)record->type, &record->targets[i])) return -EINVAL;
     return record_size(record) <= RECORD_BYTES_MAX ? 0 : -EMSGSIZE;
@@ -140,13 +149,14 @@ static enum record_fault parse_content(const uint8_t *at, size_t exact, struct r
     size_t target_bytes = (size_t)view->target_count * layout->target_bytes;
     size_t head_bytes = le_get_u32(at + AT_HEAD);
     if (view->target_count < layout->targets_min) return RECORD_BAD_CONTENT;
-    if (layout->target_bytes == 0 && view->target_count != 0) return RECORD_BAD_CONTENT;
+    if (view->target_count > layout->targets_max) return RECORD_BAD_CONTENT;
     if (target_bytes > left || head_bytes > left - target_bytes) return RECORD_BAD_CONTENT;
     view->target_bytes = layout->target_bytes;
     view->targets = at + RECORD_HEADER_BYTES;
     view->head = bytes_of(view->targets + target_bytes, head_bytes);
     view->body =
         bytes_of(view->targets + target_bytes + head_bytes, left - target_bytes - head_bytes);
+    if (!body_is_sound(view->type, view->body.size)) return RECORD_BAD_CONTENT;
     for (uint32_t i = 0; i < view->target_count; i++) {
         struct record_target target = record_view_target(view, i);
         if (!target_is_sound(view->type, &target)) return RECORD_BAD_CONTENT;

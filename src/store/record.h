@@ -11,14 +11,15 @@ enum {
     RECORD_HEADER_BYTES = 32,
     RECORD_POINT_BYTES = 16,
     RECORD_SPAN_BYTES = 24,
-    RECORD_TARGETS_MAX = 65535, /* they are counted in 16 bits */
+    RECORD_MANIFEST_ENTRY_BYTES = 16, /* {segment number u64, file id u64} */
+    RECORD_TARGETS_MAX = 65535,       /* they are counted in 16 bits */
     /* A frame of the largest record, with its header and padding, takes 4 MiB. */
     RECORD_BYTES_MAX = 4 * 1024 * 1024 - 4096,
     RECORD_IGNORABLE = 0x80, /* who does not know a type with this bit may leave it out */
 };
 
 enum record_type {
-#define RECORD(name, number, layout, targets_min) RECORD_##name = (number),
+#define RECORD(name, number, layout, targets_min, targets_max) RECORD_##name = (number),
 #include "store/records.def"
 #undef RECORD
 };

@@ -21,7 +21,7 @@ enum recover_damage_kind {
     RECOVER_BAD_FRAME,  /* not what was written, though it had been stable */
     RECOVER_UNREADABLE, /* the disk gives an error */
     RECOVER_BAD_HEADER, /* the file's first block is not what was written */
-    RECOVER_MISSING,    /* a file of the chain is not there */
+    RECOVER_MISSING,    /* a file of the chain or a segment of the manifest is not there */
     RECOVER_NEWER,      /* written by a version that knows more; cannot be salvaged by this one */
     RECOVER_FOREIGN,    /* of another node */
 };
@@ -30,8 +30,8 @@ struct recover_damage {
     enum recover_damage_kind kind;
     int error; /* errno of RECOVER_UNREADABLE */
     uint16_t shard;
-    char name[DISK_NAME_BYTES_MAX]; /* the file; empty for one that is missing */
-    uint64_t file_no;               /* 0 where it cannot be read */
+    char name[DISK_NAME_BYTES_MAX]; /* the file; empty for a journal file that is missing */
+    uint64_t file_no;               /* or the segment's number; 0 where it cannot be read */
     uint64_t lsn;                   /* where it begins in the writer's sequence */
     uint64_t offset;                /* the same in the file */
     uint64_t size;                  /* bytes until the next good frame, or 0: until the end */
@@ -44,6 +44,7 @@ struct recover_settings {
     struct disk *disk;
     uint8_t node_id[FILE_NODE_ID_BYTES];
     bool salvage;
+    bool read_only; /* only looks: nothing is made stable, and no journal may follow */
 };
 
 enum recover_verdict {
@@ -70,18 +71,21 @@ const struct recover_damage *recover_damage_at(const struct recovery *recovery, 
 
 /* A record with the place where it was found. Borrowed for the call. */
 struct recover_record {
+    bool in_segment;
     uint16_t shard;
-    uint64_t file_no;
-    uint64_t lsn; /* of its frame */
+    uint64_t file_no; /* or the segment's number */
+    uint64_t lsn;     /* of its frame; in a segment its offset */
     const struct record_view *view;
 };
 
 typedef void (*recover_record_fn)(void *context, const struct recover_record *record);
 
-/* Gives the records whose types are in `types` (RECORD_BIT), writer by writer, each writer's in the
- * order they were put. To be called once for PUB and then once for the others, since a settlement
- * may have been written by another writer than the publish. Nothing may be damaged, or salvaging
- * have been asked for. 0, or -EIO when a second reading does not give what the first did. */
+/* Gives the records whose types are in `types` (RECORD_BIT): those of all segments, then those of
+ * the chains, writer by writer, each file's in the order they were put. May be called as often and
+ * for whatever types one likes: who asks for all but PUB and PART first knows what is settled, and
+ * takes memory only for what lives. What a crash has interrupted is there twice, in a segment and
+ * in the chain. Nothing may be damaged, or salvaging have been asked for. 0, or -EIO when a second
+ * reading does not give what the first did. */
 int recover_replay(
     struct recovery *recovery, uint32_t types, recover_record_fn found, void *context) MUST_USE;
 
@@ -96,7 +100,27 @@ void recover_past(const struct recovery *recovery, uint16_t shard, struct journa
 /* The name of a file that is free to be used by that writer, or NULL; each is given once. */
 const char *recover_take_spare(struct recovery *recovery, uint16_t shard);
 
-/* Removes files whose making was interrupted. 0 or -errno. */
+/* A segment that its writer's last manifest lists. */
+struct recover_segment {
+    uint16_t shard;
+    uint64_t number;
+    uint64_t file_id;
+    uint64_t bytes; /* of the file */
+    bool damaged;   /* only when salvaging: as long as it is listed, so it is reported */
+    char name[DISK_NAME_BYTES_MAX];
+};
+
+/* The segments that are there, by writer and number. Where the chain that had the manifest is
+ * damaged, every segment of its writer counts for one. */
+uint32_t recover_segment_count(const struct recovery *recovery);
+void recover_segment_at(
+    const struct recovery *recovery, uint32_t at, struct recover_segment *ret_segment);
+
+/* The highest segment number ever seen of that writer, listed or not, or 0: it is not to be used
+ * again. */
+uint64_t recover_last_segment_number(const struct recovery *recovery, uint16_t shard);
+
+/* Removes files whose making was interrupted, and segments that no manifest lists. 0 or -errno. */
 int recover_sweep(struct recovery *recovery) MUST_USE;
 
 struct recover_counts {

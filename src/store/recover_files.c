@@ -49,7 +49,7 @@ static enum file_header_fault read_block(
     if (fault != FILE_HEADER_GOOD) return fault;
     bool sound = ret->base_lsn < BASE_LSN_MAX && ret->prev_end_lsn <= ret->base_lsn &&
                  ret->durable_lsn <= ret->base_lsn && ret->base_lsn % DISK_BLOCK_BYTES == 0;
-    bool right_place = (ret->kind == FILE_JOURNAL) == (at == 0);
+    bool right_place = ret->kind == (at == 0 ? FILE_JOURNAL : FILE_RELEASED);
     if (!sound || !right_place) return FILE_HEADER_BAD;
     if (at == 0) file->header_crc = file_header_crc(block);
     return FILE_HEADER_GOOD;

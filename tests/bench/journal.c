@@ -101,7 +101,7 @@ static void on_trouble(void *context, enum journal_trouble trouble, int error) {
     fails("journal", error);
 }
 
-static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble};
+static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, NULL};
 
 static int by_value(const void *a, const void *b) {
     uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;

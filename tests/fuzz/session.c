@@ -76,7 +76,7 @@ static void bell(void *context, uint32_t actor) {
 static void turns(struct world *world) {
     for (int i = 0; i < TURNS_PER_RECORD; i++) {
         bool more = shard_turn(world->shard, world->now_ms);
-        registrar_turn(world->registrar);
+        registrar_turn(world->registrar, world->now_ms);
         if (!more && mesh_all_quiet(world->broker->mesh)) return;
     }
 }
@@ -85,7 +85,7 @@ static void settle(struct world *world) {
     bool more = true;
     while (more || !mesh_all_quiet(world->broker->mesh)) {
         more = shard_turn(world->shard, world->now_ms);
-        registrar_turn(world->registrar);
+        registrar_turn(world->registrar, world->now_ms);
     }
 }
 
@@ -177,7 +177,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const struct shard_io io = {take_all, want, close_socket, close_socket, fill, adopt, &world};
     world.broker = broker_new(1, &settings, bell, &world);
     world.shard = shard_new(world.broker, 0, &io);
-    world.registrar = registrar_new(world.broker);
+    world.registrar = registrar_new(world.broker, NULL);
     struct reader reader = reader_over(bytes_of(data, size));
     bool logged_in = read_u8(&reader) & 1;
     for (uint32_t i = 0; i < CONNECTIONS; i++) {

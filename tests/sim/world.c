@@ -122,7 +122,7 @@ static void create(struct world *world, uint64_t seed) {
         .hash_seed = prng_next(&world->secrets),
     };
     world->broker = broker_new(world->swarm.shards, &settings, bell, world);
-    world->registrar = registrar_new(world->broker);
+    world->registrar = registrar_new(world->broker, NULL);
     for (uint32_t i = 0; i < world->swarm.shards; i++) {
         world->io[i] = (struct shard_io){
             wire_write, wire_want, wire_close, wire_close, fill_random, adopt, world};
@@ -150,15 +150,17 @@ static void destroy(struct world *world) {
 
 static bool is_awake(const struct world *world, uint32_t actor) {
     if (!world->asleep[actor]) return true;
-    return actor != world->broker->registrar &&
-           shard_next_deadline(world->broker->shards[actor]) <= world->now_ms;
+    uint64_t deadline = actor == world->broker->registrar
+                            ? registrar_next_deadline(world->registrar)
+                            : shard_next_deadline(world->broker->shards[actor]);
+    return deadline <= world->now_ms;
 }
 
 static void turn(struct world *world, uint32_t actor) {
     struct mesh *mesh = world->broker->mesh;
     mesh_awake(mesh, actor);
     bool more = actor == world->broker->registrar
-                    ? registrar_turn(world->registrar)
+                    ? registrar_turn(world->registrar, world->now_ms)
                     : shard_turn(world->broker->shards[actor], world->now_ms);
     /* Sockets are polled before the next turn, so that a bell may ring meanwhile. */
     world->asleep[actor] = !more && mesh_may_sleep(mesh, actor);

@@ -262,6 +262,15 @@ static int suffer(struct sim_port *port, struct disk_request *request, enum sim_
     unreachable_here();
 }
 
+/* Removes a name, which is stable or not. */
+static int unlink_now(struct platter *platter, const struct disk_request *request, bool stable) {
+    struct sim_file *file = find(platter, request->name);
+    if (!file) return 0;
+    file->removed = true;
+    if (stable) forget(file);
+    return 0;
+}
+
 static int carry_out(struct sim_port *port, struct disk_request *request) {
     struct platter *platter = port->platter;
     enum sim_fault fault = platter->fault;
@@ -269,6 +278,13 @@ static int carry_out(struct sim_port *port, struct disk_request *request) {
     if (request->kind == DISK_MAKE) {
         if (fault == SIM_NO_SPACE) platter->fault = SIM_NO_FAULT;
         return fails || fault == SIM_NO_SPACE ? -ENOSPC : make(platter, request);
+    }
+    if (request->kind == DISK_REMOVE) {
+        if (fault == SIM_EIO) platter->fault = SIM_NO_FAULT;
+        /* It may have been removed all the same. */
+        bool done = !fails && fault != SIM_EIO;
+        if (done || prng_chance(&platter->prng, 50)) unlink_now(platter, request, done);
+        return done ? 0 : -EIO;
     }
     if (fails) return suffer(port, request, SIM_EIO);
     if (fault != SIM_NO_FAULT && fault != SIM_NO_SPACE) {
@@ -280,9 +296,9 @@ static int carry_out(struct sim_port *port, struct disk_request *request) {
     return 0;
 }
 
-bool platter_complete(struct sim_port *port, bool making) {
+bool platter_complete(struct sim_port *port, bool slow) {
     struct disk_request **at = &port->waiting;
-    while (*at && ((*at)->kind == DISK_MAKE) != making)
+    while (*at && ((*at)->kind != DISK_WRITE) != slow)
         at = &(*at)->next;
     struct disk_request *request = *at;
     if (!request) return false;
@@ -362,6 +378,8 @@ void platter_power_loss(struct platter *platter) {
         for (struct disk_request *at = port->waiting; at; at = at->next) {
             if (at->kind == DISK_MAKE) {
                 make_some(platter, at);
+            } else if (at->kind == DISK_REMOVE) {
+                if (prng_chance(&platter->prng, 50)) unlink_now(platter, at, true);
             } else {
                 uint64_t mode = prng_below(&platter->prng, 5);
                 apply_some(platter, file_of(at->file), at, mode);
@@ -378,8 +396,9 @@ void platter_kill(struct platter *platter) {
         uint64_t carried = prng_below(&platter->prng, platter_waiting(port) + 1);
         bool whole = true;
         for (struct disk_request *at = port->waiting; at; at = at->next) {
-            if (carried != 0 && at->kind == DISK_WRITE) {
-                apply(file_of(at->file), at, false);
+            if (carried != 0 && at->kind != DISK_MAKE) {
+                if (at->kind == DISK_WRITE) apply(file_of(at->file), at, false);
+                if (at->kind == DISK_REMOVE) unlink_now(platter, at, false);
                 carried--;
             }
             expect(port, at, &whole);

@@ -67,9 +67,9 @@ void platter_init(struct platter *platter, uint64_t seed);
 /* Frees all. */
 void platter_deinit(struct platter *platter);
 
-/* Completes the port's oldest write (or else its making of a file, when `making`); false when there
- * is none. */
-bool platter_complete(struct sim_port *port, bool making);
+/* Completes the port's oldest write (or else its oldest slow request, when `slow`); false when
+ * there is none. */
+bool platter_complete(struct sim_port *port, bool slow);
 
 /* How many requests the port has that are not completed. */
 uint32_t platter_waiting(const struct sim_port *port);

@@ -28,11 +28,12 @@ static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
 static void on_trouble(void *context, enum journal_trouble trouble, int error) {
     struct sim_port *port = context;
     struct world *world = CONTAINER_OF(port->platter, struct world, platter);
-    if (error == 0) oracle_fails(&world->oracle, "trouble without an error");
+    if ((error == 0) != (trouble == JOURNAL_MADE))
+        oracle_fails(&world->oracle, "trouble without an error");
     if (trouble == JOURNAL_STOPPED) world->stopped[port - world->platter.ports] = true;
 }
 
-static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble};
+static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, NULL};
 
 struct recovery *world_recover(struct world *world, bool salvage) {
     struct recover_settings settings = {

@@ -13,6 +13,7 @@ struct owner {
     uint64_t stable;
     uint64_t left_file, left_position;
     int troubles[JOURNAL_STOPPED + 1];
+    struct disk_request *given_back;
     uint64_t now_ms;
 };
 
@@ -30,11 +31,16 @@ static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
 
 static void on_trouble(void *context, enum journal_trouble trouble, int error) {
     struct owner *owner = context;
-    assert_true(error > 0);
+    assert_true((error == 0) == (trouble == JOURNAL_MADE));
     owner->troubles[trouble]++;
 }
 
-static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble};
+static void on_request(void *context, struct disk_request *request) {
+    struct owner *owner = context;
+    owner->given_back = request;
+}
+
+static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, on_request};
 
 static void turn(struct owner *owner) {
     journal_turn(owner->journal, owner->now_ms, owner->now_ms);
@@ -260,7 +266,80 @@ static void without_a_file_everything_waits(void **state) {
     }
     assert_true(stable < 40);
     assert_int_equal(owner->stable, 40);
+    assert_int_equal(owner->troubles[JOURNAL_MADE], 1);
     assert_int_equal(journal_counts(owner->journal)->failed_writes, 0);
+    owner_free(owner);
+}
+
+static void an_awaited_settlement_hurries(void **state) {
+    (void)state;
+    struct owner *owner = owner_new();
+    settle(owner, 1);
+    turn(owner);
+    assert_int_equal(waiting(owner), 0);
+    assert_int_equal(journal_due(owner->journal), JOURNAL_LAZY_MS);
+    journal_hurry(owner->journal);
+    settle(owner, 2);
+    turn(owner);
+    assert_int_equal(waiting(owner), 1);
+    complete(owner);
+    assert_int_equal(owner->stable, 2);
+    settle(owner, 3);
+    turn(owner);
+    assert_int_equal(waiting(owner), 0);
+    owner_free(owner);
+}
+
+/* Fills files and releases all that may be. */
+static void fill_and_release(struct owner *owner, uint64_t count) {
+    for (uint64_t i = 0; i < count; i++) {
+        put(owner, i + 1, 100 * 1024);
+        turn(owner);
+        platter_complete(&owner->platter.ports[0], true);
+        while (platter_complete(&owner->platter.ports[0], false))
+            turn(owner);
+        turn(owner);
+    }
+    while (journal_oldest(owner->journal) != 0)
+        journal_release(owner->journal, journal_oldest(owner->journal));
+}
+
+static void surplus_files_wait_for_a_header_and_go(void **state) {
+    (void)state;
+    struct owner *owner = owner_new();
+    fill_and_release(owner, 50);
+    assert_int_equal(journal_files(owner->journal), 1);
+    for (int i = 0; i < 50; i++) {
+        platter_complete_all(&owner->platter);
+        turn(owner);
+    }
+    /* Nothing but their marks says that they were released; new ones may go. */
+    assert_true(journal_spares(owner->journal) > 4);
+    uint64_t removed = journal_counts(owner->journal)->files_removed;
+    assert_int_equal(
+        removed + journal_spares(owner->journal), journal_counts(owner->journal)->files_made - 1);
+    fill_and_release(owner, 10);
+    for (int i = 0; i < 50; i++) {
+        uint32_t before = waiting(owner);
+        turn(owner);
+        assert_true(waiting(owner) <= before + 1);
+        platter_complete_all(&owner->platter);
+    }
+    assert_true(journal_counts(owner->journal)->files_removed > removed);
+    assert_int_equal(journal_spares(owner->journal), 3);
+    owner_free(owner);
+}
+
+static void the_owner_gets_its_own_requests_back(void **state) {
+    (void)state;
+    struct owner *owner = owner_new();
+    struct disk_request request = {.kind = DISK_REMOVE, .name = "nobody.segment"};
+    disk_submit(&owner->platter.ports[0].disk, &request);
+    platter_complete_all(&owner->platter);
+    assert_null(owner->given_back);
+    turn(owner);
+    assert_ptr_equal(owner->given_back, &request);
+    assert_int_equal(request.status, 0);
     owner_free(owner);
 }
 
@@ -336,6 +415,9 @@ int main(void) {
         cmocka_unit_test(a_failed_write_goes_to_another_file),
         cmocka_unit_test(a_second_failure_stops),
         cmocka_unit_test(without_a_file_everything_waits),
+        cmocka_unit_test(an_awaited_settlement_hurries),
+        cmocka_unit_test(surplus_files_wait_for_a_header_and_go),
+        cmocka_unit_test(the_owner_gets_its_own_requests_back),
         cmocka_unit_test(what_cannot_be_written_is_refused),
         cmocka_unit_test(a_full_file_ends_with_its_summaries),
     };

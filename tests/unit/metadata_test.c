@@ -396,6 +396,21 @@ static void ids_are_never_given_twice(void **state) {
     }
 }
 
+static void ids_come_in_rows_too(void **state) {
+    struct place *place = *state;
+    uint64_t last = take_id(place);
+    static const uint32_t counts[] = {1, 2 * METADATA_ID_BLOCK, 7, METADATA_ID_BLOCK};
+    for (size_t i = 0; i < 2 * COUNT_OF(counts); i++) {
+        uint32_t count = counts[i % COUNT_OF(counts)];
+        uint64_t first = 0;
+        assert_int_equal(metadata_queue_ids(place->metadata, count, &first), 0);
+        assert_true(first > last);
+        last = take_id(place);
+        assert_true(last == first + count);
+        if (i % 3 == 2) reopen(place);
+    }
+}
+
 /* --- files that are not opened */
 
 static void change_file(struct place *place, const char *sql) {
@@ -543,6 +558,7 @@ int main(void) {
         WITH_FILE(loading_can_be_ended),
         WITH_FILE(full_batch_is_refused),
         WITH_FILE(ids_are_never_given_twice),
+        WITH_FILE(ids_come_in_rows_too),
         WITH_FILE(newer_and_foreign_are_refused),
         WITH_FILE(bad_counter_is_refused),
         cmocka_unit_test_setup_teardown(absent_is_made_only_when_asked, set_up, tear_down),

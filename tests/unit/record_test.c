@@ -10,21 +10,23 @@
 static const struct record_target TARGETS[] = {{7, 1, 1}, {8, (uint64_t)5 << 56, 3}, {9, 12, 2}};
 
 static struct record record_of(enum record_type type) {
-    bool bare = type == RECORD_INDEX || type == RECORD_SEAL;
+    bool bare = type == RECORD_INDEX || type == RECORD_SEAL || type == RECORD_MANIFEST;
     return (struct record){
         .type = type,
         .flags = 0x5a,
-        .target_count = bare ? 0 : 3,
+        .target_count = bare                  ? 0
+                        : type == RECORD_PART ? 1
+                                              : 3,
         .targets = TARGETS,
         .message_id = 0x1122334455667788,
         .expiry_ms = 99,
         .head = BYTES("routing"),
-        .body = BYTES("a body of some bytes"),
+        .body = BYTES("a body of some bytes, that is 32"),
     };
 }
 
 static const enum record_type TYPES[] = {
-#define RECORD(name, number, layout, targets_min) RECORD_##name,
+#define RECORD(name, number, layout, targets_min, targets_max) RECORD_##name,
 #include "store/records.def"
 #undef RECORD
 };
@@ -47,7 +49,7 @@ static void every_type_comes_back(void **state) {
         assert_int_equal(view.message_id, record.message_id);
         assert_int_equal(view.expiry_ms, 99);
         assert_text(view.head, "routing");
-        assert_text(view.body, "a body of some bytes");
+        assert_text(view.body, "a body of some bytes, that is 32");
         assert_int_equal(view.target_count, record.target_count);
         bool spans = record.type == RECORD_ACK || record.type == RECORD_RQ;
         for (uint32_t at = 0; at < view.target_count; at++) {
@@ -114,6 +116,12 @@ static void what_may_not_be_written_is_refused(void **state) {
     assert_int_equal(record_validate(&record), -EINVAL);
     record = record_of((enum record_type)11);
     assert_int_equal(record_validate(&record), -EINVAL);
+    record = record_of(RECORD_PART);
+    record.target_count = 2;
+    assert_int_equal(record_validate(&record), -EINVAL);
+    record = record_of(RECORD_MANIFEST);
+    record.body.size--;
+    assert_int_equal(record_validate(&record), -EINVAL);
     record = record_of(RECORD_PUB);
     record.body = bytes_of(record.body.data, RECORD_BYTES_MAX);
     assert_int_equal(record_validate(&record), -EMSGSIZE);
@@ -139,6 +147,7 @@ static void unknown_types_are_told_apart(void **state) {
     assert_int_equal(parse_type(77 | RECORD_IGNORABLE, &view), RECORD_GOOD);
     assert_int_equal(view.target_count, 0);
     assert_int_equal(parse_type(RECORD_SEAL, &view), RECORD_BAD_CONTENT);
+    assert_int_equal(parse_type(RECORD_PART, &view), RECORD_BAD_CONTENT);
     assert_string_equal(record_type_text(RECORD_DELIVERED), "DELIVERED");
     assert_string_equal(record_type_text(77), "unknown");
 }
