@@ -127,8 +127,9 @@ static inline struct chunk *entries_chunk(const struct entries *entries, uint64_
     return *entries_slot(entries, number);
 }
 
-/* Appends `message`, taking the caller's reference; gives its seq. */
-static inline uint64_t entries_put(struct entries *entries, struct message *message) {
+/* Appends `message` with these flags, taking the caller's reference; gives its seq. */
+static inline uint64_t entries_put(
+    struct entries *entries, struct message *message, uint8_t flags) {
     uint64_t seq = entries->next_seq;
     struct chunk *chunk = entries->tail;
     if (__builtin_expect(chunk == NULL, 0)) chunk = entries_open_tail(entries);
@@ -136,7 +137,7 @@ static inline uint64_t entries_put(struct entries *entries, struct message *mess
     uint32_t body_size = message->body_size;
     entries->next_seq = seq + 1;
     chunk->live |= (uint64_t)1 << at;
-    chunk->entries[at] = (struct entry){.message = message, .body_size = body_size};
+    chunk->entries[at] = (struct entry){.message = message, .body_size = body_size, .flags = flags};
     entries->live++;
     if (at == CHUNK_ENTRIES - 1) entries->tail = NULL;
     return seq;

@@ -235,9 +235,8 @@ static void apply_enqueue(struct queue *queue, const struct op *op) {
         message_unref(queue->pool, op->message);
         return;
     }
-    uint64_t seq = entries_put(&queue->entries, op->message);
-    if (queue->settlements && op->message->persistent)
-        entries_find(&queue->entries, seq)->flags = ENTRY_KEPT;
+    bool kept = queue->settlements && op->message->persistent;
+    entries_put(&queue->entries, op->message, kept ? ENTRY_KEPT : 0);
     queue->ready++;
     queue->ready_bytes += op->message->body_size;
 }
@@ -503,9 +502,8 @@ void queue_restore(
     for (size_t i = 0; i < count; i++) {
         const struct queue_restored *restored = &list[i];
         entries_skip(&queue->entries, restored->seq);
-        entries_put(&queue->entries, restored->message);
-        struct entry *entry = entries_find(&queue->entries, restored->seq);
-        entry->flags = (uint8_t)(ENTRY_KEPT | (restored->redelivered ? ENTRY_REDELIVERED : 0));
+        entries_put(&queue->entries, restored->message,
+            (uint8_t)(ENTRY_KEPT | (restored->redelivered ? ENTRY_REDELIVERED : 0)));
         queue->ready++;
         queue->ready_bytes += restored->message->body_size;
         run_put(&run, restored->seq);

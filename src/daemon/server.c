@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -92,6 +93,13 @@ static void io_random(void *context, uint8_t *data, size_t size) {
         data += got;
         size -= (size_t)got;
     }
+}
+
+static uint64_t io_wall_ms(void *context) {
+    (void)context;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 static void on_read(void *owner, struct bytes bytes, uint64_t now_ms) {
@@ -227,6 +235,7 @@ static void worker_start(struct server *server, uint32_t number) {
         .close = io_close,
         .finish = io_finish,
         .random = io_random,
+        .wall_ms = io_wall_ms,
         .adopt = io_adopt,
         .context = worker};
     worker->shard = shard_new(server->broker, number, &worker->io);

@@ -9,27 +9,26 @@
 enum {
     SLICE_BYTES = 256 * 1024,            /* copied in one turn */
     SLICE_QUEUES = 64,                   /* looked at in one turn */
-    SEGMENT_BYTES = 16 * 1024 * 1024,    /* of a segment, unless one message is larger */
+    CAPACITY_BYTES = 16 * 1024 * 1024,   /* of a segment, unless one message is larger */
     RETRY_MS = 1000,                     /* after a failure */
     PUT_OFF_MS = 20,                     /* for a queue that is being emptied or deleted */
     QSTATE_HEAD_BYTES = 16,
-    FRAME_ROOM_BYTES = 64 * 1024, /* for headers, padding and summaries, of each frame */
 };
 
 /* ---- segments ---- */
 
-static struct building *building_begin(struct retirement *retirement, uint64_t bytes) {
+static struct building *building_begin(struct retirement *retirement) {
     struct keeper *keeper = retirement->keeper;
-    struct writer *writer = &keeper->writers[0];
+    struct archive *archive = &keeper->archives[0];
     struct building *building = NEW(struct building);
-    building->file = kept_file_new(writer, true, keeper->shard->broker->shard_count);
-    building->file->number = ++writer->last_segment;
+    building->file = kept_file_new(archive, true, keeper->shard->broker->shard_count);
+    building->file->number = ++archive->last_segment;
     building->file->file_id = prng_next(&keeper->prng);
     struct segment_settings settings = {
-        .shard = writer->number,
+        .shard = archive->number,
         .number = building->file->number,
         .file_id = building->file->file_id,
-        .capacity_bytes = max_u64(bytes, SEGMENT_BYTES),
+        .capacity_bytes = CAPACITY_BYTES,
     };
     bytes_copy(settings.node_id, keeper->settings.node_id, sizeof settings.node_id);
     building->build = segment_begin(&settings);
@@ -50,35 +49,33 @@ static void building_send(struct retirement *retirement) {
     building->file->bytes = building->request.size;
     building->file->messages = segment_records(building->build);
     building->sent = true;
-    disk_submit(retirement->keeper->writers[0].disk, &building->request);
+    disk_submit(retirement->keeper->archives[0].disk, &building->request);
 }
 
-/* What a segment for this message alone has to hold, in blocks. */
-static uint64_t room_for(const struct message *message, uint32_t parts) {
-    uint64_t bytes = message_cost(message) + (uint64_t)(parts + 2) * FRAME_ROOM_BYTES;
-    return (bytes + DISK_BLOCK_BYTES - 1) & ~(uint64_t)(DISK_BLOCK_BYTES - 1);
-}
-
-static bool put_message(struct building *building, const struct message *message, uint32_t parts,
-    const struct record_target *target) {
-    for (uint32_t i = 0; i < parts; i++) {
-        struct record part = kept_record_part(message, i, target);
-        if (!segment_put(building->build, &part)) return false;
-    }
-    struct record pub = kept_record_pub(message, target, 1);
-    return segment_put(building->build, &pub);
-}
-
-/* Puts the message into the segment that is being filled, or into a new one, which it gives. A
- * message of several parts gets a segment that is made for it. */
-static struct building *put_somewhere(struct retirement *retirement, const struct message *message,
+/* A message and its parts are in one segment: who takes the first part takes them all. */
+static bool put_message(struct building *building, const struct message *message,
     const struct record_target *target) {
     uint32_t parts = kept_record_parts(message, 1);
+    for (uint32_t i = 0; i < parts; i++) {
+        struct record part = kept_record_part(message, i, target);
+        bool taken = segment_put(building->build, &part);
+        check(taken || i == 0);
+        if (!taken) return false;
+    }
+    struct record pub = kept_record_pub(message, target, 1);
+    bool taken = segment_put(building->build, &pub);
+    check(taken || parts == 0);
+    return taken;
+}
+
+/* Puts the message into the segment that is being filled, or into a new one, which it gives. */
+static struct building *put_somewhere(struct retirement *retirement, const struct message *message,
+    const struct record_target *target) {
     struct building *building = building_open(retirement);
-    if (building && parts == 0 && put_message(building, message, 0, target)) return building;
+    if (building && put_message(building, message, target)) return building;
     building_send(retirement);
-    building = building_begin(retirement, room_for(message, parts));
-    check(put_message(building, message, parts, target));
+    building = building_begin(retirement);
+    check(put_message(building, message, target));
     return building;
 }
 
@@ -209,7 +206,7 @@ static uint64_t put_facts(struct keeper *keeper, const struct queue_slot *slot) 
     uint64_t next = queue_next_seq(slot->queue);
     uint64_t low = 1;
     if (!queue_next_kept(slot->queue, &low, next)) low = next;
-    shelf_touch(slot->shelf, keeper->writers[0].current, keeper->shard->number);
+    shelf_touch(slot->shelf, keeper->archives[0].current, keeper->shard->number);
     struct spans spans = {.keeper = keeper, .position = stage_qstate(keeper, slot, low)};
     for (uint32_t i = 0; i < slot->shelf->count; i++)
         spans_put_run(&spans, slot, i, low);
@@ -229,6 +226,9 @@ static bool is_emptied(const struct evacuation *evacuation, const struct kept_fi
 static bool needs_facts(const struct evacuation *evacuation, const struct queue_slot *slot) {
     const struct shelf *shelf = slot->shelf;
     if (shelf->delivered > queue_next_seq(slot->queue)) return true;
+    for (uint32_t i = 0; i < shelf->ghost_count; i++) {
+        if (!is_emptied(evacuation, shelf->ghosts[i])) return true;
+    }
     for (uint32_t i = 0; i < shelf->count; i++) {
         const struct stay *stay = &shelf->stays[i];
         if (!is_emptied(evacuation, stay->file) || stay->live != 0) return true;
@@ -312,7 +312,7 @@ static void give_up(struct retirement *retirement) {
     struct building **building = NULL;
     while ((building = fifo_first(&retirement->buildings)) != NULL) {
         if ((*building)->request.status == 0)
-            retire_remove(retirement, &keeper->writers[0], (*building)->file->file_id);
+            retire_remove(retirement, &keeper->archives[0], (*building)->file->file_id);
         kept_file_free((*building)->file);
         mem_free(*building);
         fifo_drop(&retirement->buildings);
@@ -324,16 +324,16 @@ static void give_up(struct retirement *retirement) {
 
 /* The segments count from now on; the manifest says so. */
 static void record_segments(struct retirement *retirement) {
-    struct writer *writer = &retirement->keeper->writers[0];
+    struct archive *archive = &retirement->keeper->archives[0];
     struct building **building = NULL;
     bool any = retirement->buildings.count != 0;
     while ((building = fifo_first(&retirement->buildings)) != NULL) {
-        list_put_last(&writer->segments, &(*building)->file->in_writer);
+        list_put_last(&archive->segments, &(*building)->file->in_archive);
         counter_add(&retirement->keeper->shard->counters.segment_bytes, (*building)->file->bytes);
         mem_free(*building);
         fifo_drop(&retirement->buildings);
     }
-    if (any) retirement->position = max_u64(retirement->position, retire_put_manifest(writer));
+    if (any) retirement->position = max_u64(retirement->position, retire_put_manifest(archive));
     retirement->phase = EVACUATION_RECORDING;
 }
 

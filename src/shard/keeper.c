@@ -10,26 +10,26 @@ enum {
     STEP_MAX = 4096,
 };
 
-static struct writer *own(struct keeper *keeper) {
-    check(keeper->writer_count != 0);
-    return &keeper->writers[0];
+static struct archive *own(struct keeper *keeper) {
+    check(keeper->archive_count != 0);
+    return &keeper->archives[0];
 }
 
 /* ---- what the journals tell ---- */
 
 static void on_stable(void *context, uint64_t position) {
-    struct writer *writer = context;
-    writer->stable = position;
-    if (writer == own(writer->keeper)) writer->keeper->stable = position;
+    struct archive *archive = context;
+    archive->stable = position;
+    if (archive == own(archive->keeper)) archive->keeper->stable = position;
 }
 
 /* What is staged from now on belongs to the next file. */
 static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
-    struct writer *writer = context;
+    struct archive *archive = context;
     (void)position;
-    writer->current->number = file_no;
-    list_put_last(&writer->files, &writer->current->in_writer);
-    writer->current = kept_file_new(writer, false, writer->keeper->shard->broker->shard_count);
+    archive->current->number = file_no;
+    list_put_last(&archive->files, &archive->current->in_archive);
+    archive->current = kept_file_new(archive, false, archive->keeper->shard->broker->shard_count);
 }
 
 static void say_trouble(struct keeper *keeper, enum journal_trouble trouble, int error) {
@@ -50,27 +50,37 @@ static void say_trouble(struct keeper *keeper, enum journal_trouble trouble, int
 }
 
 static void on_trouble(void *context, enum journal_trouble trouble, int error) {
-    struct writer *writer = context;
-    struct keeper *keeper = writer->keeper;
+    struct archive *archive = context;
+    struct keeper *keeper = archive->keeper;
     bool said = trouble == JOURNAL_MAKE_FAILED && keeper->make_failed;
     if (!said) say_trouble(keeper, trouble, error);
-    if (writer != own(keeper)) return;
+    if (archive != own(keeper)) return;
     if (trouble == JOURNAL_MAKE_FAILED) keeper->make_failed = true;
     if (trouble == JOURNAL_MADE) keeper->make_failed = false;
     if (trouble == JOURNAL_STOPPED) keeper->stopped = true;
     broker_set_disk_alarm(keeper->shard, keeper->make_failed || keeper->stopped);
 }
 
-static const struct journal_calls JOURNAL_CALLS = {on_stable, on_file_left, on_trouble};
+static void on_request(void *context, struct disk_request *request) {
+    struct archive *archive = context;
+    retirement_on_request(&archive->keeper->retirement, request);
+}
+
+static const struct journal_calls JOURNAL_CALLS = {
+    .on_stable = on_stable,
+    .on_file_left = on_file_left,
+    .on_trouble = on_trouble,
+    .on_request = on_request,
+};
 
 /* ---- life ---- */
 
 struct keeper *keeper_new(
-    struct shard *shard, const struct keeper_settings *settings, uint32_t writers) {
+    struct shard *shard, const struct keeper_settings *settings, uint32_t archives) {
     struct keeper *keeper = NEW(struct keeper);
     keeper->shard = shard;
     keeper->settings = *settings;
-    keeper->writers = mem_new_array(writers, sizeof *keeper->writers);
+    keeper->archives = mem_new_array(archives, sizeof *keeper->archives);
     prng_init(&keeper->prng, settings->seed ^ ((uint64_t)shard->number << 32));
     fifo_init(&keeper->mail, sizeof(struct held_mail));
     fifo_init(&keeper->limits, sizeof(struct held_limit));
@@ -79,53 +89,53 @@ struct keeper *keeper_new(
     return keeper;
 }
 
-struct writer *keeper_add_writer(struct keeper *keeper, uint16_t number, struct disk *journal_disk,
-    struct disk *segment_disk, const struct journal_past *past) {
-    struct writer *writer = &keeper->writers[keeper->writer_count++];
-    *writer = (struct writer){.keeper = keeper, .disk = segment_disk, .number = number};
-    list_init(&writer->files);
-    list_init(&writer->segments);
-    fifo_init(&writer->borrowed, sizeof(struct borrowed));
-    writer->current = kept_file_new(writer, false, keeper->shard->broker->shard_count);
+struct archive *keeper_add_archive(
+    struct keeper *keeper, uint16_t number, struct disk *disk, const struct journal_past *past) {
+    struct archive *archive = &keeper->archives[keeper->archive_count++];
+    *archive = (struct archive){.keeper = keeper, .disk = disk, .number = number};
+    list_init(&archive->files);
+    list_init(&archive->segments);
+    fifo_init(&archive->borrowed, sizeof(struct borrowed));
+    archive->current = kept_file_new(archive, false, keeper->shard->broker->shard_count);
     struct journal_settings settings = {
-        .disk = journal_disk,
+        .disk = disk,
         .shard = number,
         .file_bytes = keeper->settings.file_bytes,
         .files_spare = keeper->settings.files_spare,
         .seed = keeper->settings.seed ^ number * 0x9e3779b97f4a7c15u,
         .calls = &JOURNAL_CALLS,
-        .context = writer,
+        .context = archive,
     };
     bytes_copy(settings.node_id, keeper->settings.node_id, sizeof settings.node_id);
-    writer->journal = journal_open(&settings, past);
-    return writer;
+    archive->journal = journal_open(&settings, past);
+    return archive;
 }
 
 static void files_free(struct list *files) {
-    list_for_safe (struct kept_file, file, files, in_writer) {
-        list_remove(&file->in_writer);
+    list_for_safe (struct kept_file, file, files, in_archive) {
+        list_remove(&file->in_archive);
         kept_file_free(file);
     }
 }
 
 /* Releases what is borrowed up to a position. */
-static void release_borrowed(struct writer *writer, uint64_t position) {
+static void release_borrowed(struct archive *archive, uint64_t position) {
     const struct borrowed *borrowed = NULL;
-    while ((borrowed = fifo_first(&writer->borrowed)) != NULL) {
+    while ((borrowed = fifo_first(&archive->borrowed)) != NULL) {
         if (borrowed->position > position) return;
-        message_unref(writer->keeper->shard->pool, borrowed->message);
+        message_unref(archive->keeper->shard->pool, borrowed->message);
         mem_free(borrowed->memory);
-        fifo_drop(&writer->borrowed);
+        fifo_drop(&archive->borrowed);
     }
 }
 
-static void writer_close(struct writer *writer) {
-    journal_close(writer->journal);
-    release_borrowed(writer, UINT64_MAX);
-    fifo_deinit(&writer->borrowed);
-    files_free(&writer->files);
-    files_free(&writer->segments);
-    kept_file_free(writer->current);
+static void archive_close(struct archive *archive) {
+    journal_close(archive->journal);
+    release_borrowed(archive, UINT64_MAX);
+    fifo_deinit(&archive->borrowed);
+    files_free(&archive->files);
+    files_free(&archive->segments);
+    kept_file_free(archive->current);
 }
 
 static void drop_mail(struct keeper *keeper) {
@@ -140,15 +150,15 @@ static void drop_mail(struct keeper *keeper) {
 void keeper_free(struct keeper *keeper) {
     if (!keeper) return;
     retirement_deinit(&keeper->retirement);
-    for (uint32_t i = 0; i < keeper->writer_count; i++)
-        writer_close(&keeper->writers[i]);
+    for (uint32_t i = 0; i < keeper->archive_count; i++)
+        archive_close(&keeper->archives[i]);
     message_unref(keeper->shard->pool, keeper->gathered);
     drop_mail(keeper);
     fifo_deinit(&keeper->mail);
     fifo_deinit(&keeper->limits);
     settlements_deinit(&keeper->settlements);
     mem_free(keeper->targets);
-    mem_free(keeper->writers);
+    mem_free(keeper->archives);
     keeper->shard->keeper = NULL;
     mem_free(keeper);
 }
@@ -159,32 +169,32 @@ void keeper_free(struct keeper *keeper) {
 #define NEVER UINT64_MAX
 
 /* Puts a record into a journal and gives its position. */
-static uint64_t put(struct writer *writer, const struct record *record) {
+static uint64_t put(struct archive *archive, const struct record *record) {
     uint64_t position = 0;
-    int status = journal_put(writer->journal, record, &position);
+    int status = journal_put(archive->journal, record, &position);
     if (status != 0) {
-        check(journal_stopped(writer->journal));
+        check(journal_stopped(archive->journal));
         return NEVER;
     }
-    if (writer == own(writer->keeper)) writer->keeper->last_position = position;
+    if (archive == own(archive->keeper)) archive->keeper->last_position = position;
     return position;
 }
 
 /* Holds what a record borrows until it is stable. What will never be is not borrowed. */
 static void borrow(
-    struct writer *writer, uint64_t position, struct message *message, void *memory) {
+    struct archive *archive, uint64_t position, struct message *message, void *memory) {
     if (position == NEVER) {
-        message_unref(writer->keeper->shard->pool, message);
+        message_unref(archive->keeper->shard->pool, message);
         mem_free(memory);
         return;
     }
-    *(struct borrowed *)fifo_put(&writer->borrowed) =
+    *(struct borrowed *)fifo_put(&archive->borrowed) =
         (struct borrowed){.position = position, .message = message, .memory = memory};
 }
 
-uint64_t keeper_stage_in(struct writer *writer, const struct record *record, void *memory) {
-    uint64_t position = put(writer, record);
-    if (memory) borrow(writer, position, NULL, memory);
+uint64_t keeper_stage_in(struct archive *archive, const struct record *record, void *memory) {
+    uint64_t position = put(archive, record);
+    if (memory) borrow(archive, position, NULL, memory);
     return position;
 }
 
@@ -396,10 +406,10 @@ bool keeper_turn(struct keeper *keeper) {
     struct shard *shard = keeper->shard;
     flush_gathered(keeper);
     uint64_t wall_ms = shard->io->wall_ms(shard->io->context);
-    for (uint32_t i = 0; i < keeper->writer_count; i++) {
-        struct writer *writer = &keeper->writers[i];
-        journal_turn(writer->journal, shard->now_ms, wall_ms);
-        release_borrowed(writer, writer->stable);
+    for (uint32_t i = 0; i < keeper->archive_count; i++) {
+        struct archive *archive = &keeper->archives[i];
+        journal_turn(archive->journal, shard->now_ms, wall_ms);
+        release_borrowed(archive, archive->stable);
     }
     release_limits(keeper);
     release_mail(keeper);
@@ -408,21 +418,21 @@ bool keeper_turn(struct keeper *keeper) {
 
 uint64_t keeper_due(const struct keeper *keeper) {
     uint64_t due = retirement_due(&keeper->retirement);
-    for (uint32_t i = 0; i < keeper->writer_count; i++)
-        due = min_u64(due, journal_due(keeper->writers[i].journal));
+    for (uint32_t i = 0; i < keeper->archive_count; i++)
+        due = min_u64(due, journal_due(keeper->archives[i].journal));
     return due;
 }
 
 void keeper_finish(struct keeper *keeper) {
     flush_gathered(keeper);
     keeper->retirement.ending = true;
-    for (uint32_t i = 0; i < keeper->writer_count; i++)
-        journal_finish(keeper->writers[i].journal);
+    for (uint32_t i = 0; i < keeper->archive_count; i++)
+        journal_finish(keeper->archives[i].journal);
 }
 
 bool keeper_idle(const struct keeper *keeper) {
-    for (uint32_t i = 0; i < keeper->writer_count; i++) {
-        if (!journal_idle(keeper->writers[i].journal)) return false;
+    for (uint32_t i = 0; i < keeper->archive_count; i++) {
+        if (!journal_idle(keeper->archives[i].journal)) return false;
     }
     return !keeper->gathered && retirement_idle(&keeper->retirement);
 }
@@ -439,8 +449,8 @@ void keeper_check(const struct keeper *keeper) {
     check(keeper->settlements.settled.count == 0);
     check(keeper->settlements.dropped.count == 0);
     check(keeper->stable <= keeper->last_position);
-    for (uint32_t i = 0; i < keeper->writer_count; i++) {
-        list_for (struct kept_file, file, &keeper->writers[i].files, in_writer)
+    for (uint32_t i = 0; i < keeper->archive_count; i++) {
+        list_for (struct kept_file, file, &keeper->archives[i].files, in_archive)
             check(file->number != 0);
     }
 }

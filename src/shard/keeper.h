@@ -16,6 +16,7 @@
 #define SHARD_KEEPER_H
 
 #include "base/fifo.h"
+#include "base/prng.h"
 #include "core/settlements.h"
 #include "shard/retire.h"
 #include "shard/shard.h"
@@ -25,10 +26,10 @@
 
 /* One journal of this shard and its files: its own, or that of a shard which runs no more, whose
  * files are only waited for until nothing in them is needed. */
-struct writer {
+struct archive {
     struct keeper *keeper;
     struct journal *journal;
-    struct disk *disk; /* for segments; the journal has one of its own */
+    struct disk *disk; /* the journal's; segments are made by it, too */
     uint16_t number;
     struct list files;         /* struct kept_file, oldest first: those that were left */
     struct kept_file *current; /* what is staged now belongs to it */
@@ -71,8 +72,8 @@ struct held_limit {
 struct keeper {
     struct shard *shard;
     struct keeper_settings settings;
-    struct writer *writers; /* the first is its own */
-    uint32_t writer_count;
+    struct archive *archives; /* the first is its own */
+    uint32_t archive_count;
     uint64_t stable;        /* position in its own journal */
     uint64_t last_position; /* of what was staged last */
     uint64_t delivered_position; /* of the DELIVERED record that was staged last */
@@ -92,14 +93,15 @@ struct keeper {
     struct retirement retirement;
 };
 
-/* The keeper of a shard, which is set as shard->keeper. Its writers are added by keeper_add_writer
+/* The keeper of a shard, which is set as shard->keeper. Its archives are added by keeper_add_archive
  * before the shard's first turn, its own first. */
 struct keeper *keeper_new(struct shard *shard, const struct keeper_settings *settings,
-    uint32_t writers);
+    uint32_t archives);
 
-/* Opens a journal behind its past. The disks are borrowed for the keeper's life. */
-struct writer *keeper_add_writer(struct keeper *keeper, uint16_t number, struct disk *journal_disk,
-    struct disk *segment_disk, const struct journal_past *past);
+/* Opens a journal behind its past. The disk is borrowed for the keeper's life; no other archive has
+ * it. */
+struct archive *keeper_add_archive(struct keeper *keeper, uint16_t number, struct disk *disk,
+    const struct journal_past *past);
 
 /* Closes the journals and releases all. No request may be with a disk: keeper_idle(), or the disks
  * have handed back everything. NULL is fine. */
@@ -156,8 +158,8 @@ bool keeper_mark(struct keeper *keeper, struct peer *peer);
  * position. */
 uint64_t keeper_stage(struct keeper *keeper, const struct record *record, void *memory);
 
-/* The same for the journal of any of its writers. */
-uint64_t keeper_stage_in(struct writer *writer, const struct record *record, void *memory);
+/* The same for the journal of any of its archives. */
+uint64_t keeper_stage_in(struct archive *archive, const struct record *record, void *memory);
 
 /* Checks the invariants. */
 void keeper_check(const struct keeper *keeper);

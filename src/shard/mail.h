@@ -11,7 +11,7 @@
 enum mail_kind {
     MAIL_OP,        /* to a queue's shard: queue, op */
     MAIL_EFFECT,    /* to a connection's shard: queue, effect */
-    MAIL_WATERMARK, /* to a publisher's shard: `count` ENQUEUEs of yours have been applied */
+    MAIL_WATERMARK, /* to a publisher's shard: so many ENQUEUEs of yours are applied, and stable */
     MAIL_CREDIT,    /* to a queue's shard: byte credit of a connection */
     MAIL_REPLY,     /* to a connection's shard: a direct reply-to message */
     MAIL_PROBE,     /* to a client's shard: does somebody wait for this reply key? */
@@ -34,6 +34,8 @@ enum mail_kind {
     MAIL_LEAVE,     /* shard to registrar: a connection ends; its exclusive queues go */
     MAIL_LEFT,      /* back */
     MAIL_COMMITTED, /* registrar to every shard: all tickets up to `count` are stable */
+    MAIL_EVACUATE,  /* to a shard: empty these files of what you have in them */
+    MAIL_EVACUATED, /* back */
     MAIL_ALARM      /* to every shard: look at the alarm again */
 };
 
@@ -73,6 +75,8 @@ struct request {
     uint8_t strings[];
 };
 
+struct evacuation;
+
 /* A function that runs on a shard, for questions from other threads. */
 struct shard;
 struct visit {
@@ -88,7 +92,12 @@ struct mail {
     union {
         struct op op;
         struct effect effect;
-        uint64_t count;          /* WATERMARK, CREDIT, ROWED, COMMITTED */
+        uint64_t count;          /* CREDIT, ROWED, COMMITTED */
+        struct {
+            uint64_t applied;
+            uint64_t stable;
+        } watermark;
+        struct evacuation *evacuation;
         struct message *message; /* REPLY, RELEASE */
         struct request *request;
         struct visit *visit;

@@ -1,8 +1,9 @@
 /* publisher: a publish on its way: routed here, posted to the owners, confirmed by watermark.
  *
- *     publish -> route -> ENQUEUE to each owner, one `pending` per owner at the end of its ring
- *     watermark k from an owner -> pendings up to index k leave the ring: the connection's window
- *     opens by their cost, and those with a seqno are told to the session
+ *     publish -> route -> ENQUEUE to each owner, one `pending` per owner at the end of a ring
+ *     watermark from an owner: k are applied, s are stable -> transient pendings up to index k and
+ *     persistent ones up to s leave their rings: the connection's window opens by their cost, and
+ *     those with a seqno are told to the session
  *
  * Publishes of one connection that nobody waits for share a pending, so the ring stays short. */
 #include "amqp/table.h"
@@ -21,31 +22,33 @@ struct queue_refs {
     uint32_t count;
 };
 
-/* ---- the ring of pendings ---- */
+/* ---- the rings of pendings ---- */
 
-static void pendings_grow(struct peer *peer) {
-    uint32_t capacity = peer->pending_capacity ? peer->pending_capacity * 2 : 256;
+static void pendings_grow(struct pendings *pendings) {
+    uint32_t capacity = pendings->capacity ? pendings->capacity * 2 : 256;
     struct pending *ring = mem_raw(capacity * sizeof *ring);
-    for (uint32_t i = 0; i < peer->pending_count; i++)
-        ring[i] = peer->pending[(peer->pending_first + i) & (peer->pending_capacity - 1)];
-    mem_free(peer->pending);
-    peer->pending = ring;
-    peer->pending_first = 0;
-    peer->pending_capacity = capacity;
+    for (uint32_t i = 0; i < pendings->count; i++)
+        ring[i] = pendings->ring[(pendings->first + i) & (pendings->capacity - 1)];
+    mem_free(pendings->ring);
+    pendings->ring = ring;
+    pendings->first = 0;
+    pendings->capacity = capacity;
 }
 
-static struct pending *pending_last(struct peer *peer) {
-    uint32_t at = peer->pending_first + peer->pending_count - 1;
-    return &peer->pending[at & (peer->pending_capacity - 1)];
+static struct pending *pendings_last(struct pendings *pendings) {
+    uint32_t at = pendings->first + pendings->count - 1;
+    return &pendings->ring[at & (pendings->capacity - 1)];
 }
 
 /* Remembers the publish whose last ENQUEUE to this owner was just posted. */
 static void pending_put(struct client *client, struct peer *peer, const struct publish *publish) {
+    struct pendings *pendings =
+        publish->message->persistent ? &peer->persistent : &peer->transient;
     uint64_t cost = message_cost(publish->message) + WINDOW_PUBLISH_BYTES;
     client->window_bytes += cost;
     client->window_publishes++;
-    if (publish->seqno == 0 && peer->pending_count != 0) {
-        struct pending *last = pending_last(peer);
+    if (publish->seqno == 0 && pendings->count != 0) {
+        struct pending *last = pendings_last(pendings);
         if (last->connection == client->self && last->seqno == 0) {
             last->index = peer->sent;
             last->cost += cost;
@@ -53,9 +56,9 @@ static void pending_put(struct client *client, struct peer *peer, const struct p
             return;
         }
     }
-    if (peer->pending_count == peer->pending_capacity) pendings_grow(peer);
-    peer->pending_count++;
-    *pending_last(peer) = (struct pending){
+    if (pendings->count == pendings->capacity) pendings_grow(pendings);
+    pendings->count++;
+    *pendings_last(pendings) = (struct pending){
         .index = peer->sent,
         .connection = client->self,
         .seqno = publish->seqno,
@@ -80,17 +83,24 @@ static void pending_done(struct shard *shard, const struct pending *pending) {
     client_wake(client);
 }
 
-void publisher_on_watermark(struct shard *shard, uint32_t owner, uint64_t count) {
-    struct peer *peer = &shard->peers[owner];
-    check(count <= peer->sent);
-    while (peer->pending_count != 0) {
-        const struct pending *first = &peer->pending[peer->pending_first];
+static void pendings_advance(struct shard *shard, struct pendings *pendings, uint64_t count) {
+    while (pendings->count != 0) {
+        const struct pending *first = &pendings->ring[pendings->first];
         if (first->index > count) return;
         struct pending done = *first;
-        peer->pending_first = (peer->pending_first + 1) & (peer->pending_capacity - 1);
-        peer->pending_count--;
+        pendings->first = (pendings->first + 1) & (pendings->capacity - 1);
+        pendings->count--;
         pending_done(shard, &done);
     }
+}
+
+void publisher_on_watermark(
+    struct shard *shard, uint32_t owner, uint64_t applied, uint64_t stable) {
+    struct peer *peer = &shard->peers[owner];
+    check(applied <= peer->sent);
+    check(stable <= applied);
+    pendings_advance(shard, &peer->transient, applied);
+    pendings_advance(shard, &peer->persistent, stable);
 }
 
 bool publisher_window_open(const struct client *client) {

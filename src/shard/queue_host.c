@@ -5,6 +5,7 @@
 #include <uthash.h>
 
 #include "base/memory.h"
+#include "shard/keeper.h"
 #include "shard/shard.h"
 
 /* A connection that consumes from queues of this shard. */
@@ -22,6 +23,10 @@ static struct queue_slot *slot_find(struct shard *shard, queue_ref ref) {
     struct queue_slot *slot = &shard->queues[index];
     if (!slot->queue || (slot->generation & 0xffffff) != ref_generation(ref)) return NULL;
     return slot;
+}
+
+struct queue_slot *queue_host_slot(struct shard *shard, queue_ref ref) {
+    return slot_find(shard, ref);
 }
 
 static struct queue_slot *slot_get(struct shard *shard, queue_ref ref) {
@@ -54,7 +59,9 @@ queue_ref queue_host_make(struct shard *shard, const struct request *request) {
     slot->queue = queue_new(ref, &settings, shard->pool);
     slot->name = name_new(request->change.name);
     slot->id = request->queue_id;
-    slot->ticket = 0;
+    slot->ticket = slot->id != 0 ? TICKET_UNKNOWN : 0;
+    slot->shelf = NULL;
+    if (slot->id != 0 && shard->keeper) keeper_adopt_queue(shard->keeper, slot, ref);
     shard->queue_count++;
     counter_add(&shard->counters.queues_made, 1);
     return ref;
@@ -76,8 +83,10 @@ static void slot_free(struct shard *shard, queue_ref ref) {
     struct queue_slot *slot = slot_get(shard, ref);
     list_remove_if_linked(queue_in_pump(slot->queue));
     queue_free(slot->queue);
+    shelf_free(slot->shelf, shard->number);
     mem_free(slot->name);
     slot->queue = NULL;
+    slot->shelf = NULL;
     slot->name = NULL;
     slot->forgotten = false;
     slot->next_free = shard->queue_free;
@@ -136,27 +145,12 @@ void queue_host_on_credit(struct shard *shard, connection_ref connection, uint64
 /* ---- effects ---- */
 
 static void release_effect(struct shard *shard, queue_ref queue, const struct effect *effect) {
-    switch ((enum effect_kind)effect->kind) {
-    case EFFECT_GONE: {
+    if (effect->kind == EFFECT_GONE) {
         struct mail *mail = mesh_post(shard->broker->mesh, shard->number, shard->broker->registrar);
         *mail = (struct mail){.kind = MAIL_GONE,
             .ref = queue,
             .name = name_new(name_bytes(slot_get(shard, queue)->name))};
         return;
-    }
-    case EFFECT_CONSUMER_LOST:
-    case EFFECT_CANCELLED:
-    case EFFECT_DELIVER:
-    case EFFECT_GOT:
-    case EFFECT_GET_EMPTY:
-    case EFFECT_CONSUMED:
-    case EFFECT_TOKENS_WANTED:
-    case EFFECT_TOKENS_BACK:
-    case EFFECT_PURGED:
-    case EFFECT_STATED:
-    case EFFECT_DELETED:
-    case EFFECT_REJECT: break;
-    case EFFECT_KIND_COUNT: unreachable_here();
     }
     struct mail *mail =
         mesh_post(shard->broker->mesh, shard->number, ref_shard(effect->connection));
@@ -165,7 +159,6 @@ static void release_effect(struct shard *shard, queue_ref queue, const struct ef
     mail->effect = *effect;
     if (effect->kind == EFFECT_CONSUMER_LOST) link_drop_if_unused(shard, effect->connection);
 }
-
 static void release_effects(struct shard *shard, queue_ref queue) {
     struct effects *effects = &shard->effects;
     for (uint32_t i = 0; i < effects->count; i++)
@@ -221,13 +214,68 @@ static void count_op(struct shard *shard, const struct op *op) {
     if (op->kind == OP_REQUEUE) counter_add(&shard->counters.requeued, op->range.count);
 }
 
+/* ---- kept queues: the same, and what has to be recorded */
+
+/* A persistent message gets its place on disk. False when it does not need one. */
+static bool keep_message(
+    struct shard *shard, struct queue_slot *slot, const struct op *op, uint32_t from) {
+    if (!op->message->persistent || queue_gone(slot->queue)) return false;
+    struct peer *peer = &shard->peers[from];
+    keeper_put(shard->keeper, slot, queue_next_seq(slot->queue), op->message, from);
+    peer->awaited_stable = peer->awaited_stable || op->flags & OP_AWAITED;
+    /* The queue itself has to be stable first. Before we are told with which commit it is, any that
+     * is open may be it. */
+    uint64_t ticket = slot->ticket == TICKET_UNKNOWN
+                          ? atomic_load(&shard->broker->ticket_open)
+                          : slot->ticket;
+    if (ticket > shard->ticket_stable) peer->ticket = max_u64(peer->ticket, ticket);
+    return true;
+}
+
+/* What the op has settled is recorded, and its answer waits for that if it promises so. */
+static void after_kept_op(struct shard *shard, struct queue_slot *slot, const struct op *op) {
+    struct keeper *keeper = shard->keeper;
+    keeper_take_settlements(keeper, slot);
+    for (uint32_t i = 0; i < shard->effects.count; i++) {
+        const struct effect *effect = &shard->effects.list[i];
+        uint64_t position = 0;
+        if (effect->kind == EFFECT_PURGED) position = keeper->last_position;
+        if (effect->kind == EFFECT_GOT) position = keeper_on_got(keeper, slot, effect->seq);
+        if (position <= keeper->stable) continue;
+        if (effect->kind == EFFECT_PURGED) keeper_hurry(keeper);
+        struct mail mail = {
+            .kind = MAIL_EFFECT, .ref = queue_self(slot->queue), .effect = *effect};
+        keeper_post_at(keeper, position, ref_shard(effect->connection), &mail);
+        shard->effects.count = 0; /* it was the only one */
+        check(i == 0);
+    }
+    if (op->kind != OP_ENQUEUE && op->kind != OP_SETTLE) keeper_extend_limit(keeper, slot);
+}
+
+void queue_host_allow(struct shard *shard, queue_ref ref, uint64_t limit) {
+    struct queue_slot *slot = slot_find(shard, ref);
+    if (!slot || queue_gone(slot->queue)) return;
+    queue_allow(slot->queue, limit);
+    owe(shard, slot->queue);
+}
+
+/* ---- ops */
+
+/* Whether the ENQUEUE's publisher has to be told as soon as it is applied. */
+static void count_enqueue(struct shard *shard, uint32_t from, const struct op *op, bool kept) {
+    struct peer *peer = &shard->peers[from];
+    peer->applied++;
+    if (op->flags & OP_AWAITED && !kept) peer->awaited = true;
+}
+
 void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mail) {
     const struct op *op = &mail->op;
-    if (op->kind == OP_ENQUEUE) {
-        shard->peers[from].applied++;
-        if (op->flags & OP_AWAITED) shard->peers[from].awaited = true;
-    }
     struct queue_slot *slot = slot_find(shard, mail->ref);
+    bool of_kept = slot && slot->shelf;
+    if (op->kind == OP_ENQUEUE) {
+        bool kept = of_kept && keep_message(shard, slot, op, from);
+        count_enqueue(shard, from, op, kept);
+    }
     if (__builtin_expect(slot == NULL, 0)) {
         op_for_missing(shard, mail->ref, op);
         return;
@@ -235,6 +283,7 @@ void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mai
     struct credit *credit = op->kind == OP_CONSUME ? link_credit(shard, op->connection) : NULL;
     queue_apply(slot->queue, op, credit, &shard->effects);
     if (op->kind != OP_ENQUEUE) count_op(shard, op);
+    if (of_kept) after_kept_op(shard, slot, op);
     release_effects(shard, mail->ref);
     if (op->kind == OP_CANCEL || op->kind == OP_CONSUME) link_drop_if_unused(shard, op->connection);
     owe(shard, slot->queue);
@@ -279,9 +328,14 @@ static void pump_one(struct shard *shard, struct queue *queue, uint32_t *done) {
     queue_pump(queue, PUMP_EFFECTS_MAX, &shard->effects);
     *done += shard->effects.count + 1;
     count_deliveries(shard);
+    struct queue_slot *slot = slot_get(shard, ref);
+    if (slot->shelf) {
+        keeper_take_settlements(shard->keeper, slot);
+        keeper_extend_limit(shard->keeper, slot);
+    }
     release_effects(shard, ref);
     owe(shard, queue);
-    if (slot_get(shard, ref)->forgotten && !queue_owes(queue)) slot_free(shard, ref);
+    if (slot->forgotten && !queue_owes(queue)) slot_free(shard, ref);
 }
 
 uint32_t queue_host_pump(struct shard *shard, uint32_t budget) {
@@ -294,17 +348,29 @@ uint32_t queue_host_pump(struct shard *shard, uint32_t budget) {
     return done;
 }
 
+/* Tells the peer; it is woken when somebody there waits. */
+static void announce(struct shard *shard, uint32_t to, bool awaited) {
+    struct peer *peer = &shard->peers[to];
+    struct mesh *mesh = shard->broker->mesh;
+    struct mail *mail = awaited ? mesh_post(mesh, shard->number, to)
+                                : mesh_post_quietly(mesh, shard->number, to);
+    mail->kind = MAIL_WATERMARK;
+    mail->watermark.applied = peer->announced = peer->applied;
+    mail->watermark.stable = peer->announced_stable = peer->stable;
+}
+
 void queue_host_announce(struct shard *shard) {
     for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
         struct peer *peer = &shard->peers[i];
-        if (peer->applied == peer->announced) continue;
-        peer->announced = peer->applied;
-        struct mesh *mesh = shard->broker->mesh;
-        struct mail *mail = peer->awaited ? mesh_post(mesh, shard->number, i)
-                                          : mesh_post_quietly(mesh, shard->number, i);
+        bool awaited = peer->awaited;
+        if (shard->keeper) {
+            awaited = keeper_mark(shard->keeper, peer) || awaited;
+        } else {
+            peer->stable = peer->applied;
+        }
+        if (peer->applied == peer->announced && peer->stable == peer->announced_stable) continue;
         peer->awaited = false;
-        mail->kind = MAIL_WATERMARK;
-        mail->count = peer->applied;
+        announce(shard, i, awaited);
     }
 }
 
@@ -322,6 +388,7 @@ void queue_host_deinit(struct shard *shard) {
         if (!slot->queue) continue;
         list_remove_if_linked(queue_in_pump(slot->queue));
         queue_free(slot->queue);
+        shelf_free(slot->shelf, shard->number);
         mem_free(slot->name);
     }
     mem_free(shard->queues);

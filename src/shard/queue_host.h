@@ -1,7 +1,8 @@
 /* queue_host: who orders the ops of a shard's queues and carries their effects out.
  *
- * Today all queues are hosted in memory: an op is applied when its mail is read, and its effects
- * are released at once. */
+ * An op is applied when its mail is read, and its effects are released at once. A durable queue of
+ * a shard with a keeper is kept on disk as well: what becomes of its persistent messages is
+ * recorded, and what must not be heard before that is stable waits (shard/keeper.h). */
 #ifndef SHARD_QUEUE_HOST_H
 #define SHARD_QUEUE_HOST_H
 
@@ -13,6 +14,7 @@ struct queue_slot {
     struct name *name;
     uint64_t id;     /* in meta.db and in journals; 0: it is not durable */
     uint64_t ticket; /* the commit that makes it durable; 0: it was loaded, or is not durable */
+    struct shelf *shelf; /* where its messages are on disk; NULL: it is not kept */
     uint32_t generation;
     uint32_t next_free; /* slot + 1 */
     bool forgotten;     /* it has left the topology; freed when it owes nothing */
@@ -23,6 +25,12 @@ queue_ref queue_host_make(struct shard *shard, const struct request *request);
 
 /* Its row is in the batch of this ticket. It may be gone by then. */
 void queue_host_on_rowed(struct shard *shard, queue_ref ref, uint64_t ticket);
+
+/* The slot of a queue, or NULL when it is gone. Valid until a queue is made. */
+struct queue_slot *queue_host_slot(struct shard *shard, queue_ref ref);
+
+/* It is stable that messages below `limit` may have been delivered: the queue may go on. */
+void queue_host_allow(struct shard *shard, queue_ref ref, uint64_t limit);
 
 /* Drops the queue of a ref that has left the topology. */
 void queue_host_forget(struct shard *shard, queue_ref ref);

@@ -414,6 +414,8 @@ static void on_mail(struct registrar *registrar, const struct mail *mail) {
     case MAIL_ROWED:
     case MAIL_COMMITTED:
     case MAIL_LEFT:
+    case MAIL_EVACUATE:
+    case MAIL_EVACUATED:
     case MAIL_ALARM: break;
     }
     unreachable_here();

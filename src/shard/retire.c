@@ -4,13 +4,11 @@
 #include "base/memory.h"
 #include "base/str.h"
 #include "shard/keeper.h"
-#include "store/le.h"
 
 enum {
     LIVE_PERCENT_MAX = 40,                /* a segment with less is worth copying */
     GARBAGE_BYTES_MIN = 64 * 1024 * 1024, /* below that segments are left alone, and */
     GARBAGE_PERCENT_MIN = 50,             /* so they are below that part of what lives */
-    MANIFEST_ENTRY_BYTES = 16,
 };
 
 void retirement_init(struct retirement *retirement, struct keeper *keeper) {
@@ -38,21 +36,21 @@ void retirement_deinit(struct retirement *retirement) {
 
 /* ---- the manifest ---- */
 
-uint64_t retire_put_manifest(struct writer *writer) {
+uint64_t retire_put_manifest(struct archive *archive) {
     size_t count = 0;
-    list_for (struct kept_file, file, &writer->segments, in_writer)
+    list_for (struct kept_file, file, &archive->segments, in_archive)
         count++;
-    uint8_t *body = mem_raw(count * MANIFEST_ENTRY_BYTES + 1);
+    uint8_t *body = mem_raw(count * RECORD_MANIFEST_ENTRY_BYTES + 1);
     uint8_t *at = body;
-    list_for (struct kept_file, file, &writer->segments, in_writer) {
-        le_put_u64(at, file->number);
-        le_put_u64(at + 8, file->file_id);
-        at += MANIFEST_ENTRY_BYTES;
+    list_for (struct kept_file, file, &archive->segments, in_archive) {
+        struct segment_ref ref = {.number = file->number, .file_id = file->file_id};
+        segment_ref_put(&ref, at);
+        at += RECORD_MANIFEST_ENTRY_BYTES;
     }
-    struct record record = {
-        .type = RECORD_MANIFEST, .body = bytes_of(body, count * MANIFEST_ENTRY_BYTES)};
-    writer->manifest_in = writer->current;
-    return keeper_stage_in(writer, &record, body);
+    struct record record = {.type = RECORD_MANIFEST,
+        .body = bytes_of(body, count * RECORD_MANIFEST_ENTRY_BYTES)};
+    archive->manifest_in = archive->current;
+    return keeper_stage_in(archive, &record, body);
 }
 
 /* ---- choosing ---- */
@@ -62,15 +60,15 @@ static void choose_file(struct evacuation *evacuation, struct kept_file *file) {
     file->retiring = true;
 }
 
-static bool choose_journal_file(struct writer *writer, struct evacuation *evacuation) {
-    struct list_node *node = list_first(&writer->files);
+static bool choose_journal_file(struct archive *archive, struct evacuation *evacuation) {
+    struct list_node *node = list_first(&archive->files);
     if (!node) return false;
-    struct kept_file *file = LIST_ENTRY(node, struct kept_file, in_writer);
-    if (journal_oldest(writer->journal) != file->number) return false;
+    struct kept_file *file = LIST_ENTRY(node, struct kept_file, in_archive);
+    if (journal_oldest(archive->journal) != file->number) return false;
     uint32_t count = 0;
-    list_for (struct kept_file, left, &writer->files, in_writer)
+    list_for (struct kept_file, left, &archive->files, in_archive)
         count++;
-    bool over = count >= writer->keeper->settings.files_budget;
+    bool over = count >= archive->keeper->settings.files_budget;
     if (!over && kept_file_live(file) != 0) return false;
     choose_file(evacuation, file);
     return true;
@@ -85,10 +83,10 @@ static bool is_worth_copying(const struct kept_file *segment) {
     return live_bytes(segment) * 100 < segment->bytes * LIVE_PERCENT_MAX;
 }
 
-static bool choose_segments(struct writer *writer, struct evacuation *evacuation) {
+static bool choose_segments(struct archive *archive, struct evacuation *evacuation) {
     uint64_t bytes = 0;
     uint64_t living = 0;
-    list_for (struct kept_file, segment, &writer->segments, in_writer) {
+    list_for (struct kept_file, segment, &archive->segments, in_archive) {
         bytes += segment->bytes;
         living += live_bytes(segment);
         bool full = evacuation->file_count == EVACUATION_FILES_MAX;
@@ -97,7 +95,7 @@ static bool choose_segments(struct writer *writer, struct evacuation *evacuation
     if (evacuation->file_count != 0) return true;
     uint64_t garbage = bytes - min_u64(living, bytes);
     if (garbage < GARBAGE_BYTES_MIN || garbage * 100 < living * GARBAGE_PERCENT_MIN) return false;
-    list_for (struct kept_file, segment, &writer->segments, in_writer) {
+    list_for (struct kept_file, segment, &archive->segments, in_archive) {
         if (evacuation->file_count == EVACUATION_FILES_MAX) break;
         if (is_worth_copying(segment)) choose_file(evacuation, segment);
     }
@@ -125,10 +123,10 @@ static void send_evacuation(struct retirement *retirement) {
 static void choose(struct retirement *retirement) {
     struct keeper *keeper = retirement->keeper;
     retirement->evacuation = (struct evacuation){.file_count = 0};
-    for (uint32_t i = 0; i < keeper->writer_count; i++) {
-        struct writer *writer = &keeper->writers[i];
-        if (choose_journal_file(writer, &retirement->evacuation) ||
-            choose_segments(writer, &retirement->evacuation)) {
+    for (uint32_t i = 0; i < keeper->archive_count; i++) {
+        struct archive *archive = &keeper->archives[i];
+        if (choose_journal_file(archive, &retirement->evacuation) ||
+            choose_segments(archive, &retirement->evacuation)) {
             send_evacuation(retirement);
             return;
         }
@@ -141,73 +139,68 @@ void retirement_on_evacuate(struct retirement *retirement, struct evacuation *ev
 
 /* ---- giving back ---- */
 
-/* Whoever empties files of this writer has done so: its journal says what it has from now on. */
+/* Whoever empties files of this archive has done so: its journal says what it has from now on. */
 void retirement_on_evacuated(struct retirement *retirement, struct evacuation *evacuation) {
     check(evacuation == &retirement->evacuation);
     check(evacuation->left != 0);
     if (--evacuation->left != 0) return;
-    struct writer *writer = evacuation->files[0]->writer;
+    struct archive *archive = evacuation->files[0]->archive;
     retirement->release = RELEASE_RECORDING;
     retirement->manifest_position = 0;
     for (uint32_t i = 0; i < evacuation->file_count; i++) {
         struct kept_file *file = evacuation->files[i];
         check(kept_file_live(file) == 0);
-        list_remove(&file->in_writer);
+        list_remove(&file->in_archive);
     }
     /* Which file of before the start has the last manifest is not known. */
     const struct kept_file *first = evacuation->files[0];
-    if (first->segment || first->past || writer->manifest_in == first)
-        retirement->manifest_position = retire_put_manifest(writer);
+    if (first->segment || first->past || archive->manifest_in == first)
+        retirement->manifest_position = retire_put_manifest(archive);
 }
 
-void retire_remove(struct retirement *retirement, struct writer *writer, uint64_t file_id) {
+void retire_remove(struct retirement *retirement, struct archive *archive, uint64_t file_id) {
     struct removal *removal = NEW(struct removal);
     removal->request.kind = DISK_REMOVE;
     segment_name(file_id, removal->request.name);
     retirement->removals++;
-    disk_submit(writer->disk, &removal->request);
+    disk_submit(archive->disk, &removal->request);
 }
 
 static void give_back(struct retirement *retirement) {
     struct evacuation *evacuation = &retirement->evacuation;
-    struct writer *writer = evacuation->files[0]->writer;
+    struct archive *archive = evacuation->files[0]->archive;
     for (uint32_t i = 0; i < evacuation->file_count; i++) {
         struct kept_file *file = evacuation->files[i];
         if (file->segment) {
-            retire_remove(retirement, writer, file->file_id);
+            retire_remove(retirement, archive, file->file_id);
         } else {
-            journal_release(writer->journal, file->number);
+            journal_release(archive->journal, file->number);
         }
         kept_file_free(file);
     }
     retirement->release = RELEASE_NONE;
 }
 
-static void reap(struct retirement *retirement, struct writer *writer) {
-    struct disk_request *request = NULL;
-    while ((request = disk_reap(writer->disk)) != NULL) {
-        if (request->kind == DISK_REMOVE) {
-            /* One that stays is removed at the next start: no manifest names it. */
-            retirement->removals--;
-            mem_free(CONTAINER_OF(request, struct removal, request));
-        } else {
-            evacuate_on_built(retirement, CONTAINER_OF(request, struct building, request));
-        }
+void retirement_on_request(struct retirement *retirement, struct disk_request *request) {
+    if (request->kind == DISK_REMOVE) {
+        /* One that stays is removed at the next start: no manifest names it. */
+        retirement->removals--;
+        mem_free(CONTAINER_OF(request, struct removal, request));
+        return;
     }
+    evacuate_on_built(retirement, CONTAINER_OF(request, struct building, request));
 }
 
 /* ---- the turn ---- */
 
 bool retirement_turn(struct retirement *retirement) {
     struct keeper *keeper = retirement->keeper;
-    for (uint32_t i = 0; i < keeper->writer_count; i++)
-        reap(retirement, &keeper->writers[i]);
     bool waits = keeper->shard->now_ms < retirement->retry_ms;
     if (retirement->release == RELEASE_NONE && !retirement->ending && !keeper->stopped && !waits)
         choose(retirement);
     if (retirement->release == RELEASE_RECORDING) {
-        struct writer *writer = retirement->evacuation.files[0]->writer;
-        if (journal_stable(writer->journal) >= retirement->manifest_position)
+        struct archive *archive = retirement->evacuation.files[0]->archive;
+        if (journal_stable(archive->journal) >= retirement->manifest_position)
             give_back(retirement);
     }
     return !retirement->ending && !waits && evacuate_turn(retirement);

@@ -26,7 +26,7 @@ struct keeper;
 
 enum { EVACUATION_FILES_MAX = 8 };
 
-/* Files of one writer that are emptied together. Travels by mail; its owner frees it. */
+/* Files of one archive that are emptied together. Travels by mail; its owner frees it. */
 struct evacuation {
     struct kept_file *files[EVACUATION_FILES_MAX];
     uint32_t file_count;
@@ -80,7 +80,7 @@ struct retirement {
     /* As the owner of files. */
     enum release_phase release;
     struct evacuation evacuation;
-    uint64_t manifest_position; /* in the journal of the files' writer */
+    uint64_t manifest_position; /* in the journal of the files' archive */
     uint32_t removals;          /* requests with disks */
 };
 
@@ -104,6 +104,9 @@ void retirement_on_evacuate(struct retirement *retirement, struct evacuation *ev
 /* Mail: another shard has done so. */
 void retirement_on_evacuated(struct retirement *retirement, struct evacuation *evacuation);
 
+/* A disk has handed back a request of the retirement's. */
+void retirement_on_request(struct retirement *retirement, struct disk_request *request);
+
 /* ---- between retire.c and evacuate.c */
 
 /* Goes on with the first job. True when there is more to do at once. */
@@ -112,11 +115,11 @@ bool evacuate_turn(struct retirement *retirement);
 /* A segment has been written, or could not be. */
 void evacuate_on_built(struct retirement *retirement, struct building *building);
 
-/* Stages the list of a writer's segments in its journal; gives the position there. */
-struct writer;
-uint64_t retire_put_manifest(struct writer *writer);
+/* Stages the list of a archive's segments in its journal; gives the position there. */
+struct archive;
+uint64_t retire_put_manifest(struct archive *archive);
 
 /* Has a file's name removed. */
-void retire_remove(struct retirement *retirement, struct writer *writer, uint64_t file_id);
+void retire_remove(struct retirement *retirement, struct archive *archive, uint64_t file_id);
 
 #endif

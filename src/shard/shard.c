@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "shard/client.h"
+#include "shard/keeper.h"
 #include "shard/queue_host.h"
 
 enum {
@@ -43,8 +44,10 @@ void broker_free(struct broker *broker) {
 }
 
 const char *broker_alarm(const struct broker *broker) {
-    return atomic_load_explicit(&broker->memory_alarm, memory_order_relaxed) ? "low on memory"
-                                                                             : NULL;
+    bool memory = atomic_load_explicit(&broker->memory_alarm, memory_order_relaxed);
+    bool disk = atomic_load_explicit(&broker->disk_alarms, memory_order_relaxed) != 0;
+    if (memory) return disk ? "low on memory & disk" : "low on memory";
+    return disk ? "low on disk" : NULL;
 }
 
 uint32_t broker_assign_shard(struct broker *broker) {
@@ -76,6 +79,8 @@ struct shard *shard_new(struct broker *broker, uint32_t number, const struct sha
     list_init(&shard->pump);
     list_init(&shard->dirty);
     deadlines_init(&shard->deadlines);
+    for (uint32_t i = 0; i < broker->shard_count; i++)
+        fifo_init(&shard->peers[i].marks, sizeof(struct stable_mark));
     broker->shards[number] = shard;
     return shard;
 }
@@ -85,8 +90,12 @@ void shard_free(struct shard *shard) {
     check(shard_idle(shard));
     shard_drop_queues(shard);
     route_cache_deinit(&shard->routes);
-    for (uint32_t i = 0; i < shard->broker->shard_count; i++)
-        mem_free(shard->peers[i].pending);
+    keeper_free(shard->keeper);
+    for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
+        fifo_deinit(&shard->peers[i].marks);
+        mem_free(shard->peers[i].transient.ring);
+        mem_free(shard->peers[i].persistent.ring);
+    }
     mem_free(shard->peers);
     mem_free(shard->clients);
     mem_free(shard->client_next);
@@ -133,10 +142,15 @@ static void on_logged_in(struct shard *shard, const struct mail *mail) {
     client_wake(client);
 }
 
+/* With a flag, what was recorded before the fence has to be stable, too. */
 static void on_fence(struct shard *shard, uint32_t from, const struct mail *fence) {
-    struct mail *mail = mesh_post(shard->broker->mesh, shard->number, from);
-    *mail = (struct mail){
+    struct mail mail = {
         .kind = MAIL_FENCED, .channel = fence->channel, .number = fence->number, .ref = fence->ref};
+    if (fence->flags != 0 && shard->keeper) {
+        keeper_post_stable(shard->keeper, from, &mail);
+        return;
+    }
+    *mesh_post(shard->broker->mesh, shard->number, from) = mail;
 }
 
 /* The admin side waits for its visits to come back; the server's own do not return. */
@@ -151,7 +165,9 @@ static void on_mail(struct shard *shard, uint32_t from, const struct mail *mail)
     switch ((enum mail_kind)mail->kind) {
     case MAIL_OP: queue_host_on_op(shard, from, mail); return;
     case MAIL_EFFECT: client_on_effect(shard, mail); return;
-    case MAIL_WATERMARK: publisher_on_watermark(shard, from, mail->count); return;
+    case MAIL_WATERMARK:
+        publisher_on_watermark(shard, from, mail->watermark.applied, mail->watermark.stable);
+        return;
     case MAIL_CREDIT: queue_host_on_credit(shard, mail->ref, mail->count); return;
     case MAIL_REPLY: client_on_reply(shard, mail); return;
     case MAIL_PROBE: client_on_probe(shard, mail); return;
@@ -168,6 +184,12 @@ static void on_mail(struct shard *shard, uint32_t from, const struct mail *mail)
     case MAIL_ROWED: queue_host_on_rowed(shard, mail->ref, mail->count); return;
     case MAIL_COMMITTED: on_committed(shard, mail->count); return;
     case MAIL_LEFT: client_on_left(shard, mail->ref); return;
+    case MAIL_EVACUATE:
+        retirement_on_evacuate(&shard->keeper->retirement, mail->evacuation);
+        return;
+    case MAIL_EVACUATED:
+        retirement_on_evacuated(&shard->keeper->retirement, mail->evacuation);
+        return;
     case MAIL_ALARM: return; /* the turn that it began looks at the alarm */
     case MAIL_CHANGE:
     case MAIL_MADE:
@@ -207,6 +229,22 @@ static void send_home(struct shard *shard) {
     }
 }
 
+/* Who sleeps has to look too: its publishers may wait for nothing else. */
+static void tell_alarm(struct shard *shard) {
+    struct broker *broker = shard->broker;
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        if (i == shard->number) continue;
+        *mesh_post(broker->mesh, shard->number, i) = (struct mail){.kind = MAIL_ALARM};
+    }
+}
+
+void broker_set_disk_alarm(struct shard *shard, bool alarm) {
+    uint64_t bit = (uint64_t)1 << shard->number;
+    uint64_t before = alarm ? atomic_fetch_or(&shard->broker->disk_alarms, bit)
+                            : atomic_fetch_and(&shard->broker->disk_alarms, ~bit);
+    if (((before & bit) != 0) != alarm) tell_alarm(shard);
+}
+
 /* Raises or clears the alarm; true when it changed. It clears a little below where it was raised,
  * so that it does not flutter. Whoever changes it looks again: another shard may have told
  * meanwhile, and nobody else might look for long. */
@@ -231,12 +269,7 @@ static void tell_memory(struct shard *shard) {
     if (moved == 0) return;
     shard->memory_told = used;
     atomic_fetch_add(&broker->memory_used, moved);
-    if (!decide_alarm(broker)) return;
-    /* Who sleeps has to look too: its publishers may wait for nothing else. */
-    for (uint32_t i = 0; i < broker->shard_count; i++) {
-        if (i == shard->number) continue;
-        *mesh_post(broker->mesh, shard->number, i) = (struct mail){.kind = MAIL_ALARM};
-    }
+    if (decide_alarm(broker)) tell_alarm(shard);
 }
 
 static void spread_alarm(struct shard *shard) {
@@ -282,8 +315,10 @@ bool shard_turn(struct shard *shard, uint64_t now_ms) {
     counter_add(&shard->counters.turns, 1);
     run_deadlines(shard);
     bool worked = true;
+    bool more = shard->keeper && keeper_turn(shard->keeper);
     for (int i = 0; i < ROUNDS_PER_TURN && worked; i++)
         worked = round_of_work(shard);
+    if (shard->keeper) more = keeper_turn(shard->keeper) || more;
     send_home(shard);
     tell_memory(shard);
     spread_alarm(shard);
@@ -292,12 +327,21 @@ bool shard_turn(struct shard *shard, uint64_t now_ms) {
         atomic_load_explicit(&shard->client_count, memory_order_relaxed));
     counter_set(&shard->counters.queues, shard->queue_count);
     mesh_publish(shard->broker->mesh, shard->number);
-    return !list_empty(&shard->pump) || !list_empty(&shard->dirty) ||
+    return more || !list_empty(&shard->pump) || !list_empty(&shard->dirty) ||
            !mesh_quiet(shard->broker->mesh, shard->number);
 }
 
 uint64_t shard_next_deadline(const struct shard *shard) {
-    return deadlines_next(&shard->deadlines);
+    uint64_t next = deadlines_next(&shard->deadlines);
+    return shard->keeper ? min_u64(next, keeper_due(shard->keeper)) : next;
+}
+
+void shard_finish_keeping(struct shard *shard) {
+    if (shard->keeper) keeper_finish(shard->keeper);
+}
+
+bool shard_kept(const struct shard *shard) {
+    return !shard->keeper || keeper_idle(shard->keeper);
 }
 
 void shard_stop(struct shard *shard, uint64_t now_ms) {
@@ -332,6 +376,10 @@ void shard_check(struct shard *shard) {
         struct client *client = shard->clients[i];
         if (client) session_check(client->session);
     }
-    for (uint32_t i = 0; i < shard->broker->shard_count; i++)
-        check(shard->peers[i].announced <= shard->peers[i].applied);
+    if (shard->keeper) keeper_check(shard->keeper);
+    for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
+        const struct peer *peer = &shard->peers[i];
+        check(peer->announced <= peer->applied);
+        check(peer->stable <= peer->applied);
+    }
 }

@@ -14,6 +14,7 @@
 
 #include "base/base.h"
 #include "base/deadline.h"
+#include "base/fifo.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "core/queue.h"
@@ -36,6 +37,8 @@ struct shard_io {
     void (*finish)(void *socket);
     /* Fills with unguessable bytes (in simulation: seeded ones). */
     void (*random)(void *context, uint8_t *data, size_t size);
+    /* Wall clock, ms since 1970. */
+    uint64_t (*wall_ms)(void *context);
     /* Makes a socket of what MAIL_ADOPT brought and gives it to client_open. */
     void (*adopt)(void *context, void *accepted);
     void *context;
@@ -56,6 +59,7 @@ struct broker {
     uint64_t memory_limit; /* bytes; above it publishers are blocked */
     _Atomic int64_t memory_used;
     _Atomic bool memory_alarm;
+    _Atomic uint64_t disk_alarms; /* a bit for each shard that has no room on disk */
     /* Durable definitions are committed in batches, which are numbered from 1: their tickets. */
     _Atomic uint64_t ticket_open;     /* the newest that has rows */
     _Atomic uint64_t ticket_stable;   /* all up to this one are stable */
@@ -79,9 +83,14 @@ void broker_free(struct broker *broker);
 /* Why publishers are blocked, or NULL. Any thread. */
 const char *broker_alarm(const struct broker *broker);
 
+/* This shard has no room on disk, or has it again. */
+struct shard;
+void broker_set_disk_alarm(struct shard *shard, bool alarm);
+
 /* ---- the shard ---- */
 
 struct client;
+struct keeper;
 struct queue_slot;
 struct link;
 
@@ -96,17 +105,43 @@ struct pending {
     uint16_t channel;
 };
 
+/* Publishes whose owners' answer depends on one thing: that they are applied, or that they are
+ * stable. */
+struct pendings {
+    struct pending *ring; /* oldest first */
+    uint32_t first;
+    uint32_t count;
+    uint32_t capacity;
+};
+
+/* ENQUEUEs up to `index` are stable when this position of the journal and this commit of
+ * definitions are. */
+struct stable_mark {
+    uint64_t index;
+    uint64_t position;
+    uint64_t ticket;
+    bool awaited;
+};
+
 /* What this shard has under way to another one, and what it has done for it. */
 struct peer {
     uint64_t sent;           /* ENQUEUEs posted to it */
     uint64_t applied;        /* its ENQUEUEs applied here */
     uint64_t announced;      /* of those, told by watermark */
+    uint64_t stable;         /* the same for those that are stable, or need not be */
+    uint64_t announced_stable;
     bool awaited;            /* its publishers wait for one of those not yet told */
-    struct pending *pending; /* a ring, oldest first */
-    uint32_t pending_first;
-    uint32_t pending_count;
-    uint32_t pending_capacity;
+    bool awaited_stable;     /* for one to be stable that has no mark yet */
+    uint64_t marked;         /* of applied, up to where marks are put */
+    uint64_t staged;         /* the journal's position of its last message that is kept */
+    uint64_t ticket;         /* the commit that its messages' queues need */
+    struct fifo marks;       /* struct stable_mark */
+    struct pendings transient;  /* wait until they are applied */
+    struct pendings persistent; /* wait until they are stable */
 };
+
+/* Of a queue's slot: its row's commit is not known yet. */
+#define TICKET_UNKNOWN UINT64_MAX
 
 struct shard {
     struct broker *broker;
@@ -114,6 +149,7 @@ struct shard {
     uint32_t number;
     uint64_t now_ms;
     struct message_pool *pool;
+    struct keeper *keeper; /* NULL: durable queues are in memory only, too */
     struct chunk_pool chunks;
     struct route_cache routes;
     struct peer *peers; /* [shard_count] */
@@ -163,6 +199,11 @@ void shard_drop_connections(struct shard *shard);
 /* Drops all queues; their messages go home by mail. Nothing may use the shard's queues afterwards.
  */
 void shard_drop_queues(struct shard *shard);
+
+/* Asks the keeper to write everything and stop; shard_kept tells when that is done, or when there is
+ * nothing to do. */
+void shard_finish_keeping(struct shard *shard);
+bool shard_kept(const struct shard *shard);
 
 /* Posts an op to its queue's shard. */
 struct op *shard_post_op(struct shard *shard, queue_ref queue);

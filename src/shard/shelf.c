@@ -7,9 +7,9 @@ enum { STAYS_MIN = 2, TOUCHED_MIN = 8 };
 
 /* ---- files */
 
-struct kept_file *kept_file_new(struct writer *writer, bool segment, uint32_t shards) {
+struct kept_file *kept_file_new(struct archive *archive, bool segment, uint32_t shards) {
     struct kept_file *file = mem_new(sizeof *file + shards * sizeof(struct file_part));
-    file->writer = writer;
+    file->archive = archive;
     file->segment = segment;
     file->part_count = shards;
     return file;
@@ -17,7 +17,7 @@ struct kept_file *kept_file_new(struct writer *writer, bool segment, uint32_t sh
 
 void kept_file_free(struct kept_file *file) {
     if (!file) return;
-    check(!list_linked(&file->in_writer));
+    check(!list_linked(&file->in_archive));
     for (uint32_t i = 0; i < file->part_count; i++)
         mem_free(file->parts[i].touched);
     mem_free(file);
@@ -57,6 +57,7 @@ void shelf_free(struct shelf *shelf, uint32_t shard) {
     if (!shelf) return;
     for (uint32_t i = 0; i < shelf->count; i++)
         take_live(shelf->stays[i].file, shard, shelf->stays[i].live);
+    mem_free(shelf->ghosts);
     mem_free(shelf->stays);
     mem_free(shelf);
 }
@@ -165,7 +166,25 @@ void shelf_apply_move(struct shelf *shelf, const struct shelf_move *move, uint32
     shelf_touch(shelf, move->to, shard);
 }
 
+void shelf_put_ghost(struct shelf *shelf, struct kept_file *file) {
+    for (uint32_t i = 0; i < shelf->count; i++) {
+        if (shelf->stays[i].file == file) return;
+    }
+    size_t count = shelf->ghost_count + 1;
+    shelf->ghosts = mem_resize(shelf->ghosts, count * sizeof(struct kept_file *));
+    shelf->ghosts[shelf->ghost_count++] = file;
+}
+
+static void forget_ghost(struct shelf *shelf, const struct kept_file *file) {
+    for (uint32_t i = 0; i < shelf->ghost_count; i++) {
+        if (shelf->ghosts[i] != file) continue;
+        shelf->ghosts[i] = shelf->ghosts[--shelf->ghost_count];
+        return;
+    }
+}
+
 void shelf_forget_file(struct shelf *shelf, const struct kept_file *file) {
+    forget_ghost(shelf, file);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < shelf->count; i++) {
         struct stay *stay = &shelf->stays[i];
@@ -186,13 +205,6 @@ void shelf_forget_file(struct shelf *shelf, const struct kept_file *file) {
     mem_free(shelf->stays);
     shelf->stays = NULL;
     shelf->capacity = 0;
-}
-
-bool shelf_has_other(const struct shelf *shelf, const struct kept_file *file) {
-    for (uint32_t i = 0; i < shelf->count; i++) {
-        if (shelf->stays[i].file != file) return true;
-    }
-    return false;
 }
 
 void shelf_check(const struct shelf *shelf) {

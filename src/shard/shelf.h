@@ -18,20 +18,20 @@
 #include "base/list.h"
 #include "core/ref.h"
 
-struct writer;
+struct archive;
 
 /* What one shard's queues have in a file. */
 struct file_part {
     queue_ref *touched; /* queues with messages or facts in it; some may be gone */
     uint32_t touched_count;
     uint32_t touched_capacity;
-    _Atomic uint64_t live; /* messages; written by the shard alone */
+    _Atomic uint64_t live; /* messages; written by that shard alone */
 };
 
-/* A journal file or a segment. Belongs to the shard of its writer. */
+/* A journal file or a segment. Belongs to the shard of its archive. */
 struct kept_file {
-    struct list_node in_writer; /* writer->files or writer->segments, oldest first */
-    struct writer *writer;
+    struct list_node in_archive; /* archive->files or archive->segments, oldest first */
+    struct archive *archive;
     bool segment;
     bool past;         /* written before the start: any shard's queues may be in it */
     bool retiring;     /* somebody empties it */
@@ -44,7 +44,7 @@ struct kept_file {
 };
 
 /* A file without anything in it, not in any list. */
-struct kept_file *kept_file_new(struct writer *writer, bool segment, uint32_t shards);
+struct kept_file *kept_file_new(struct archive *archive, bool segment, uint32_t shards);
 
 /* Releases it; it must not be in a list. */
 void kept_file_free(struct kept_file *file);
@@ -65,6 +65,8 @@ struct shelf {
     struct stay *stays; /* ascending */
     uint32_t count;
     uint32_t capacity;
+    struct kept_file **ghosts; /* files with nothing of it but settled messages, beside the runs' */
+    uint32_t ghost_count;
     struct kept_file *touched; /* the latest file that lists it */
     uint64_t delivered;        /* messages below may have been delivered: recorded */
     uint32_t delivered_step;   /* how far ahead that is recorded */
@@ -82,6 +84,9 @@ void shelf_touch(struct shelf *shelf, struct kept_file *file, uint32_t shard);
 /* `count` messages from `seq` on, above all before, lie in the file. */
 void shelf_put(
     struct shelf *shelf, uint64_t seq, uint64_t count, struct kept_file *file, uint32_t shard);
+
+/* The file has messages of it, all of them settled. For what is read back. */
+void shelf_put_ghost(struct shelf *shelf, struct kept_file *file);
 
 /* `count` messages from `seq` on do not live any more. */
 void shelf_drop(struct shelf *shelf, uint64_t seq, uint64_t count, uint32_t shard);
@@ -105,9 +110,6 @@ void shelf_apply_move(struct shelf *shelf, const struct shelf_move *move, uint32
 
 /* The file goes: its runs, which have nothing living, are forgotten. */
 void shelf_forget_file(struct shelf *shelf, const struct kept_file *file);
-
-/* Whether it has a run in another file than this one. */
-bool shelf_has_other(const struct shelf *shelf, const struct kept_file *file);
 
 /* Checks the invariants. */
 void shelf_check(const struct shelf *shelf);

@@ -122,7 +122,7 @@ struct leaves {
 };
 
 static __attribute__((noinline)) void leaf_enqueue(struct leaves *leaves, struct message *message) {
-    entries_put(&leaves->entries, message);
+    entries_put(&leaves->entries, message, 0);
     leaves->ready++;
     leaves->ready_bytes += message->body_size;
 }

@@ -247,9 +247,11 @@ static void check_shard(struct world *world, const struct shard *shard) {
         world_fail(world, memory, "shard %u still has %u chunks of output", shard->number,
             shard->chunks.used_count);
     for (uint32_t i = 0; i < world->swarm.shards; i++) {
-        if (shard->peers[i].pending_count != 0)
+        const struct peer *peer = &shard->peers[i];
+        uint32_t pending_count = peer->transient.count + peer->persistent.count;
+        if (pending_count != 0)
             world_fail(world, memory, "shard %u still waits for %u publishes", shard->number,
-                shard->peers[i].pending_count);
+                pending_count);
     }
 }
 

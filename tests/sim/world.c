@@ -39,6 +39,11 @@ static void fill_random(void *context, uint8_t *data, size_t size) {
         data[i] = (uint8_t)prng_next(&world->secrets);
 }
 
+static uint64_t wall_ms(void *context) {
+    const struct world *world = context;
+    return world->now_ms + 1700000000000;
+}
+
 static void adopt(void *context, void *accepted) {
     struct world *world = context;
     struct wire *wire = accepted;
@@ -125,7 +130,7 @@ static void create(struct world *world, uint64_t seed) {
     world->registrar = registrar_new(world->broker, NULL);
     for (uint32_t i = 0; i < world->swarm.shards; i++) {
         world->io[i] = (struct shard_io){
-            wire_write, wire_want, wire_close, wire_close, fill_random, adopt, world};
+            wire_write, wire_want, wire_close, wire_close, fill_random, wall_ms, adopt, world};
         (void)shard_new(world->broker, i, &world->io[i]);
     }
     world->card = card_new(world);
