@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "core/departures.h"
 #include "shard/definition_rows.h"
+#include "shard/restore.h"
 #include "shard/scribe.h"
 #include "shard/tickets.h"
 
@@ -47,6 +48,7 @@ struct postponed {
 
 struct registrar {
     struct broker *broker;
+    struct definitions *definitions; /* NULL: nothing is kept */
     struct scribe *scribe;
     struct departures departures; /* exchanges that the change being made has taken along */
     struct buffer room;           /* for rows */
@@ -59,12 +61,19 @@ struct registrar {
 struct registrar *registrar_new(struct broker *broker, struct definitions *definitions) {
     struct registrar *registrar = NEW(struct registrar);
     registrar->broker = broker;
+    registrar->definitions = definitions;
     registrar->scribe = scribe_new(broker, definitions);
     registrar->postponed_end = &registrar->postponed;
     buffer_init(&registrar->room, SIZE_MAX);
     departures_init(&registrar->departures);
     vhost_watch(broker->vhost, &registrar->departures);
     return registrar;
+}
+
+int registrar_load(struct registrar *registrar, struct restore_index *index,
+    struct metadata_problem *ret_problem) {
+    return restore_definitions(
+        registrar->broker, registrar->definitions, registrar->scribe, index, ret_problem);
 }
 
 static void owned_free(struct owned *owned) {

@@ -18,6 +18,7 @@
 #define SHARD_REGISTRAR_H
 
 #include "shard/definitions.h"
+#include "shard/restore_index.h"
 #include "shard/shard.h"
 
 struct registrar;
@@ -25,6 +26,12 @@ struct registrar;
 /* The registrar of a broker, which is borrowed for its life, as is what keeps its definitions; with
  * NULL nothing is kept. */
 struct registrar *registrar_new(struct broker *broker, struct definitions *definitions);
+
+/* Makes what was durable in the last run again, at the shards that there are now, and tells which
+ * queue an id is in `index`. Before the first turn of anybody. Gives 0, or a negative errno with
+ * what is wrong; then the broker is of no use. */
+int registrar_load(struct registrar *registrar, struct restore_index *index,
+    struct metadata_problem *ret_problem) MUST_USE;
 
 /* Releases it; no name may be in transition. */
 void registrar_free(struct registrar *registrar);
