@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "session/reply_to.h"
 #include "shard/client.h"
+#include "shard/tickets.h"
 
 /* ---- asks ---- */
 
@@ -129,14 +130,18 @@ static bool ask_change(void *host, uint16_t channel, uint32_t number, const stru
     struct directory *directory = client->shard->broker->directory;
     directory_read(directory);
     bool answered = vhost_answer(client->vhost, &change, &result);
+    bool found = answered && result.code == REPLY_OK;
+    uint64_t ticket = found ? tickets_of_found(client->shard->broker, client->vhost, &change) : 0;
     directory_done(directory);
-    bool counts = answered && result.code == REPLY_OK && change.kind == CHANGE_QUEUE_DECLARE;
+    bool counts = found && change.kind == CHANGE_QUEUE_DECLARE;
     if (answered && !counts) {
         answer_result(ret_answer, &result);
+        ret_answer->ticket = ticket;
         return true;
     }
     struct request *request = client_make_request(client, &change, channel, number);
     request->result = result;
+    request->ticket = ticket;
     if (counts)
         client_ask_counts(client, request);
     else

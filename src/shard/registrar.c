@@ -7,6 +7,11 @@
 
 #include "base/memory.h"
 #include "base/str.h"
+#include "core/departures.h"
+#include "shard/definition_rows.h"
+#include "shard/restore.h"
+#include "shard/scribe.h"
+#include "shard/tickets.h"
 
 enum { MAIL_PER_TURN = 1024 };
 
@@ -35,10 +40,20 @@ struct owner {
     UT_hash_handle hh;
 };
 
+/* Mail that waits until the scribe is less busy. */
+struct postponed {
+    struct postponed *next;
+    struct mail mail; /* CHANGE or GONE */
+};
+
 struct registrar {
     struct broker *broker;
     struct definitions *definitions; /* NULL: nothing is kept */
-    uint64_t now_ms;
+    struct scribe *scribe;
+    struct departures departures; /* exchanges that the change being made has taken along */
+    struct buffer room;           /* for rows */
+    struct postponed *postponed;  /* first of a chain, in order */
+    struct postponed **postponed_end;
     struct transition *transitions;
     struct owner *owners;
 };
@@ -47,7 +62,18 @@ struct registrar *registrar_new(struct broker *broker, struct definitions *defin
     struct registrar *registrar = NEW(struct registrar);
     registrar->broker = broker;
     registrar->definitions = definitions;
+    registrar->scribe = scribe_new(broker, definitions);
+    registrar->postponed_end = &registrar->postponed;
+    buffer_init(&registrar->room, SIZE_MAX);
+    departures_init(&registrar->departures);
+    vhost_watch(broker->vhost, &registrar->departures);
     return registrar;
+}
+
+int registrar_load(struct registrar *registrar, struct restore_index *index,
+    struct metadata_problem *ret_problem) {
+    return restore_definitions(
+        registrar->broker, registrar->definitions, registrar->scribe, index, ret_problem);
 }
 
 static void owned_free(struct owned *owned) {
@@ -67,22 +93,29 @@ static void owner_drop(struct registrar *registrar, struct owner *owner) {
 
 void registrar_free(struct registrar *registrar) {
     if (!registrar) return;
-    check(registrar->transitions == NULL);
+    check(registrar_idle(registrar));
     struct owner *owner = NULL;
     struct owner *next = NULL;
     HASH_ITER(hh, registrar->owners, owner, next) {
         owner_drop(registrar, owner);
     }
+    vhost_watch(registrar->broker->vhost, NULL);
+    departures_deinit(&registrar->departures);
+    buffer_deinit(&registrar->room);
+    scribe_free(registrar->scribe);
     mem_free(registrar);
 }
 
 uint64_t registrar_next_deadline(const struct registrar *registrar) {
-    (void)registrar;
-    return UINT64_MAX;
+    return scribe_next_deadline(registrar->scribe);
 }
 
 bool registrar_idle(const struct registrar *registrar) {
-    return registrar->transitions == NULL;
+    return registrar->transitions == NULL && registrar->postponed == NULL;
+}
+
+bool registrar_settled(const struct registrar *registrar) {
+    return registrar_idle(registrar) && scribe_settled(registrar->scribe);
 }
 
 static struct mail *post(struct registrar *registrar, uint32_t shard) {
@@ -150,6 +183,24 @@ static void answer(struct registrar *registrar, struct request *request) {
     leave_step(registrar, owner);
 }
 
+/* ---- what waits for a commit ---- */
+
+static void postpone(struct registrar *registrar, const struct mail *mail) {
+    struct postponed *postponed = NEW(struct postponed);
+    postponed->mail = *mail;
+    *registrar->postponed_end = postponed;
+    registrar->postponed_end = &postponed->next;
+}
+
+/* Declares of what will not be durable need nothing of the scribe; of other changes it is not known
+ * before they are made what they come to. */
+static bool has_to_wait(const struct registrar *registrar, const struct change *change) {
+    bool declares = change->kind == CHANGE_QUEUE_DECLARE || change->kind == CHANGE_EXCHANGE_DECLARE;
+    if (declares && (!change->durable || change->exclusive || change->passive)) return false;
+    if (change->kind == CHANGE_QUEUE_DECLARE && !scribe_has_id(registrar->scribe)) return true;
+    return scribe_full(registrar->scribe);
+}
+
 /* ---- transitions ---- */
 
 static struct transition *transition_find(struct registrar *registrar, struct bytes name) {
@@ -200,14 +251,56 @@ static void answer_and_end(struct registrar *registrar, struct request *request)
     mem_free(name);
 }
 
+/* ---- rows ---- */
+
+/* All rows that one request changes are in one batch, so the last one's ticket is that of all. */
+
+static void put_row(struct registrar *registrar, struct request *request) {
+    struct bytes vhost = bytes_text(vhost_name(request->vhost));
+    struct metadata_row row =
+        definition_row_of(vhost, &request->change, request->queue_id, &registrar->room);
+    request->ticket = scribe_put(registrar->scribe, &row);
+}
+
+static void remove_row(struct registrar *registrar, struct request *request) {
+    struct bytes vhost = bytes_text(vhost_name(request->vhost));
+    struct metadata_row row = definition_row_of(vhost, &request->change, 0, &registrar->room);
+    request->ticket = scribe_remove(registrar->scribe, &row);
+}
+
+/* The exchanges that went with the change. What hangs on them goes with their rows. */
+static void remove_rows_of_departed(struct registrar *registrar, struct request *request) {
+    struct bytes vhost = bytes_text(vhost_name(request->vhost));
+    struct bytes name;
+    size_t at = 0;
+    while (departures_next(&registrar->departures, &at, &name)) {
+        struct metadata_row row = definition_row_of_exchange(vhost, name);
+        request->ticket = scribe_remove(registrar->scribe, &row);
+    }
+    departures_clear(&registrar->departures);
+}
+
+/* Nothing had to be done for it. */
+static void find_ticket(struct registrar *registrar, struct request *request) {
+    if (request->result.code != REPLY_OK) return;
+    request->ticket = tickets_of_found(registrar->broker, request->vhost, &request->change);
+}
+
 /* ---- declare ---- */
+
+uint32_t registrar_choose_shard(const struct broker *broker, struct bytes queue) {
+    return (uint32_t)(XXH3_64bits(queue.data, queue.size) % broker->shard_count);
+}
 
 /* Exclusive queues live with their connection, others where their name's hash says. */
 static uint32_t choose_shard(const struct registrar *registrar, const struct request *request) {
     const struct change *change = &request->change;
     if (change->exclusive || change->server_named) return request->shard;
-    uint64_t hash = XXH3_64bits(change->name.data, change->name.size);
-    return (uint32_t)(hash % registrar->broker->shard_count);
+    return registrar_choose_shard(registrar->broker, change->name);
+}
+
+static bool will_be_durable(const struct change *change) {
+    return change->durable && !change->exclusive;
 }
 
 static void declare_queue(struct registrar *registrar, struct request *request) {
@@ -221,6 +314,7 @@ static void declare_queue(struct registrar *registrar, struct request *request) 
         return;
     }
     if (vhost_answer(request->vhost, change, &request->result)) {
+        find_ticket(registrar, request);
         answer(registrar, request);
         return;
     }
@@ -230,12 +324,22 @@ static void declare_queue(struct registrar *registrar, struct request *request) 
         return;
     }
     transition_begin(registrar, change->name);
+    request->queue_id = will_be_durable(change) ? scribe_take_id(registrar->scribe) : 0;
     *post(registrar, choose_shard(registrar, request)) =
         (struct mail){.kind = MAIL_MAKE, .request = request};
 }
 
+/* The row is put before anybody can see the queue and ask what it has to wait for. */
+static void make_durable(struct registrar *registrar, struct request *request) {
+    put_row(registrar, request);
+    if (request->ticket == 0) return;
+    *post(registrar, ref_shard(request->result.queue)) =
+        (struct mail){.kind = MAIL_ROWED, .ref = request->result.queue, .count = request->ticket};
+}
+
 static void on_made(struct registrar *registrar, struct request *request) {
     const struct change *change = &request->change;
+    if (request->queue_id != 0) make_durable(registrar, request);
     directory_write(registrar->broker->directory);
     vhost_put_queue(request->vhost, change, request->result.queue);
     directory_done(registrar->broker->directory);
@@ -253,11 +357,15 @@ static void forget_queue(struct registrar *registrar, struct request *request, q
     directory_write(registrar->broker->directory);
     const struct queue_entry *entry = vhost_find_queue(request->vhost, request->change.name);
     connection_ref owner = entry ? entry->owner : 0;
+    bool durable = entry && entry->durable;
     bool removed = vhost_remove_queue(request->vhost, request->change.name, queue);
     directory_done(registrar->broker->directory);
     check(removed);
     owner_forget(registrar, owner, queue);
-    *post(registrar, ref_shard(queue)) = (struct mail){.kind = MAIL_FORGET, .ref = queue};
+    if (durable) remove_row(registrar, request);
+    uint64_t ticket = request->ticket;
+    remove_rows_of_departed(registrar, request);
+    scribe_forget(registrar->scribe, queue, ticket);
 }
 
 static void delete_queue(struct registrar *registrar, struct request *request) {
@@ -267,7 +375,10 @@ static void delete_queue(struct registrar *registrar, struct request *request) {
         vhost_use_queue(request->vhost, change->name, change->connection, &request->result);
     if (!entry) {
         /* Deleting what is missing succeeds. */
-        if (request->result.code == REPLY_NOT_FOUND) request->result = (struct change_result){0};
+        if (request->result.code == REPLY_NOT_FOUND) {
+            request->result = (struct change_result){0};
+            find_ticket(registrar, request);
+        }
         answer(registrar, request);
         return;
     }
@@ -295,6 +406,7 @@ static void on_removed(struct registrar *registrar, struct request *request) {
     } else if (request->result.code == REPLY_NOT_FOUND) {
         /* It ended by itself meanwhile: its GONE came before this answer, on the same way. */
         request->result = (struct change_result){0};
+        find_ticket(registrar, request);
     } else {
         refuse_removal(request);
     }
@@ -303,9 +415,13 @@ static void on_removed(struct registrar *registrar, struct request *request) {
 
 /* An auto-delete queue has ended at its shard. */
 static void on_gone(struct registrar *registrar, const struct mail *mail) {
+    if (scribe_full(registrar->scribe)) {
+        postpone(registrar, mail);
+        return;
+    }
     struct request request = {.vhost = registrar->broker->vhost};
     struct bytes name = name_bytes(mail->name);
-    request.change.name = name;
+    request.change = (struct change){.kind = CHANGE_QUEUE_DELETE, .name = name};
     const struct queue_entry *entry = vhost_find_queue(request.vhost, name);
     if (entry && entry->queue == mail->ref) forget_queue(registrar, &request, mail->ref);
     struct transition *transition = transition_find(registrar, name);
@@ -360,6 +476,41 @@ static bool names_queue_for_life(const struct change *change) {
     return change->kind == CHANGE_QUEUE_DECLARE || change->kind == CHANGE_QUEUE_DELETE;
 }
 
+static void declare_exchange(struct registrar *registrar, struct request *request) {
+    const struct change *change = &request->change;
+    if (vhost_answer(request->vhost, change, &request->result)) {
+        find_ticket(registrar, request);
+        answer(registrar, request);
+        return;
+    }
+    if (change->durable) put_row(registrar, request);
+    directory_write(registrar->broker->directory);
+    vhost_change(request->vhost, change, &request->result);
+    directory_done(registrar->broker->directory);
+    answer(registrar, request);
+}
+
+/* Deletes an exchange; binds or unbinds. What came of it shows in the counts. */
+static void change_at_once(struct registrar *registrar, struct request *request) {
+    const struct change *change = &request->change;
+    const struct vhost *vhost = request->vhost;
+    bool deletes = change->kind == CHANGE_EXCHANGE_DELETE;
+    bool durable = !deletes && tickets_binding_is_durable(vhost, change);
+    uint32_t bindings = vhost_binding_count(vhost);
+    uint32_t exchanges = vhost_exchange_count(vhost);
+    directory_write(registrar->broker->directory);
+    vhost_change(request->vhost, change, &request->result);
+    directory_done(registrar->broker->directory);
+    bool bound = vhost_binding_count(vhost) > bindings;
+    bool unbound = vhost_binding_count(vhost) < bindings;
+    if (bound && durable) put_row(registrar, request);
+    if (unbound && durable) remove_row(registrar, request);
+    remove_rows_of_departed(registrar, request);
+    if (!bound && !unbound && vhost_exchange_count(vhost) == exchanges)
+        find_ticket(registrar, request);
+    answer(registrar, request);
+}
+
 static void on_change(struct registrar *registrar, struct request *request) {
     const struct change *change = &request->change;
     bool of_queue = names_queue_for_life(change) || change->kind == CHANGE_QUEUE_BIND ||
@@ -369,18 +520,35 @@ static void on_change(struct registrar *registrar, struct request *request) {
         wait_in_line(transition, request);
         return;
     }
-    if (change->kind == CHANGE_QUEUE_DECLARE) {
+    if (has_to_wait(registrar, change)) {
+        postpone(registrar, &(struct mail){.kind = MAIL_CHANGE, .request = request});
+        return;
+    }
+    request->ticket = 0;
+    if (change->kind == CHANGE_QUEUE_DECLARE)
         declare_queue(registrar, request);
-        return;
-    }
-    if (change->kind == CHANGE_QUEUE_DELETE) {
+    else if (change->kind == CHANGE_QUEUE_DELETE)
         delete_queue(registrar, request);
-        return;
+    else if (change->kind == CHANGE_EXCHANGE_DECLARE)
+        declare_exchange(registrar, request);
+    else
+        change_at_once(registrar, request);
+}
+
+/* A commit has ended: what was postponed goes on, in order, or waits again. */
+static void resume(struct registrar *registrar) {
+    struct postponed *postponed = registrar->postponed;
+    registrar->postponed = NULL;
+    registrar->postponed_end = &registrar->postponed;
+    while (postponed) {
+        struct postponed *next = postponed->next;
+        if (postponed->mail.kind == MAIL_GONE)
+            on_gone(registrar, &postponed->mail);
+        else
+            on_change(registrar, postponed->mail.request);
+        mem_free(postponed);
+        postponed = next;
     }
-    directory_write(registrar->broker->directory);
-    vhost_change(request->vhost, change, &request->result);
-    directory_done(registrar->broker->directory);
-    answer(registrar, request);
 }
 
 static void on_mail(struct registrar *registrar, const struct mail *mail) {
@@ -421,8 +589,13 @@ static void on_mail(struct registrar *registrar, const struct mail *mail) {
     unreachable_here();
 }
 
+void registrar_give_up(struct registrar *registrar) {
+    scribe_give_up(registrar->scribe);
+    resume(registrar);
+}
+
 bool registrar_turn(struct registrar *registrar, uint64_t now_ms) {
-    registrar->now_ms = now_ms;
+    if (scribe_hear(registrar->scribe, now_ms)) resume(registrar);
     struct mesh *mesh = registrar->broker->mesh;
     uint32_t self = registrar->broker->registrar;
     for (uint32_t from = 0; from < self; from++) {
@@ -436,6 +609,7 @@ bool registrar_turn(struct registrar *registrar, uint64_t now_ms) {
         }
         if (count != 0) mesh_release(mesh, from, self);
     }
+    scribe_hand_over(registrar->scribe, now_ms);
     mesh_publish(mesh, self);
     return !mesh_quiet(mesh, self);
 }

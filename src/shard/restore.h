@@ -1,52 +1,15 @@
-/* restore: a broker's kept messages, read back before its shards run.
- *
- *     restore_begin     reads journals and segments, opens the journals behind them: keepers
- *     registrar_load    makes the queues (shard/registrar.h)
- *     restore_finish    first what is settled, then the messages that live, into the queues
- *
- * Nothing on disk is changed before the shards' first turns, but that leftovers are removed. Any
- * number of shards may have written, and any other number may follow. */
+/* restore: what was durable in the last run is made again, before any thread runs. */
 #ifndef SHARD_RESTORE_H
 #define SHARD_RESTORE_H
 
-#include "shard/keeper.h"
 #include "shard/restore_index.h"
-#include "store/recover.h"
+#include "shard/scribe.h"
 
-struct restore_settings {
-    struct disk *disk; /* to read; borrowed until restore_finish */
-    bool salvage;      /* go on without what is damaged */
-    struct keeper_settings keeper;
-    /* A disk of the same directory for a archive, whose bell wakes that shard. Never NULL. */
-    struct disk *(*open_disk)(void *context, uint32_t shard);
-    void *context;
-};
-
-struct restore_report {
-    uint64_t files;
-    uint64_t segments;
-    uint64_t bytes; /* read */
-    uint64_t queues;
-    uint64_t messages;   /* put back, once for each queue */
-    uint64_t incomplete; /* large messages of which parts are missing, where that was salvaged */
-};
-
-struct restore;
-
-/* Reads everything and gives each shard of the broker its keeper. 0; -EBADMSG when something is
- * damaged and is not to be salvaged, or cannot be: restore_recovery tells what, and there are no
- * keepers; or another -errno. In each case restore_close follows in the end. */
-int restore_begin(struct broker *broker, const struct restore_settings *settings,
-    struct restore **ret_restore) MUST_USE;
-
-/* What was found on disk. */
-const struct recovery *restore_recovery(const struct restore *restore);
-
-/* Puts the messages back into the queues of `index`. 0 or -errno. */
-int restore_finish(struct restore *restore, const struct restore_index *index,
-    struct restore_report *ret_report) MUST_USE;
-
-/* Releases it. NULL is fine. */
-void restore_close(struct restore *restore);
+/* Reads all rows, makes what they say, and tells the id of each queue in `index`. Rows that belong
+ * to every broker and are missing are put with the scribe's open batch. Gives 0, or a negative
+ * errno with what is wrong; then some of it has been made, and the broker is of no use. */
+int restore_definitions(struct broker *broker, struct definitions *definitions,
+    struct scribe *scribe, struct restore_index *index,
+    struct metadata_problem *ret_problem) MUST_USE;
 
 #endif

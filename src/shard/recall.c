@@ -1,0 +1,483 @@
+/* recall: a broker's kept messages, read back before its shards run. */
+#include "shard/recall.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/buffer.h"
+#include "base/memory.h"
+#include "shard/kept_record.h"
+#include "shard/queue_host.h"
+#include "store/le.h"
+
+#define FACTS                                                                                      \
+    (RECORD_BIT(RECORD_ACK) | RECORD_BIT(RECORD_PURGE) | RECORD_BIT(RECORD_QSTATE) |               \
+        RECORD_BIT(RECORD_DELIVERED))
+
+enum { QSTATE_HEAD_BYTES = 16, PARTS_BYTES_MAX = 1 << 30 };
+
+/* Settled: from `seq` up to `end`. */
+struct span {
+    uint64_t seq;
+    uint64_t end;
+};
+
+/* A message that lives, and where it lies. */
+struct found {
+    uint64_t seq;
+    struct message *message;
+    struct kept_file *file;
+};
+
+/* What is known of one queue. */
+struct recalled {
+    queue_ref queue;
+    uint64_t next_seq;
+    uint64_t delivered;
+    uint64_t below; /* everything below is settled */
+    struct span *spans;
+    size_t span_count;
+    size_t span_capacity;
+    size_t span_at; /* where the last look-up ended */
+    struct found *found;
+    size_t found_count;
+    size_t found_capacity;
+    struct kept_file **files; /* that have messages of it */
+    size_t file_count;
+    size_t file_capacity;
+};
+
+struct recall {
+    struct broker *broker;
+    struct recovery *recovery;
+    const struct restore_index *index;
+    struct recalled **queues; /* by the index's entries; NULL until something is found */
+    struct recall_report report;
+    size_t last_entry;           /* looked up last */
+    struct kept_file *last_file; /* the same */
+    uint16_t last_shard;
+    bool last_in_segment;
+    struct buffer parts; /* of the message whose parts are being read */
+    struct record_target parts_of;
+};
+
+/* Appends room for one more item to an array of `size` byte items. */
+static void *grow(void *list, size_t *capacity, size_t count, size_t size) {
+    if (count < *capacity) return list;
+    *capacity = *capacity ? 2 * *capacity : 4;
+    return mem_resize(list, *capacity * size);
+}
+
+/* ---- archives ---- */
+
+static uint32_t host_of(const struct broker *broker, uint16_t archive) {
+    return archive % broker->shard_count;
+}
+
+static void add_past_files(struct archive *archive, const struct journal_past *past) {
+    uint32_t shards = archive->keeper->shard->broker->shard_count;
+    for (uint32_t i = 0; i < past->file_count; i++) {
+        if (past->files[i].abandoned) continue;
+        struct kept_file *file = kept_file_new(archive, false, shards);
+        file->past = true;
+        file->number = past->files[i].file_no;
+        list_put_last(&archive->files, &file->in_archive);
+    }
+}
+
+static void add_segments(struct recall *recall, struct archive *archive) {
+    archive->last_segment = recover_last_segment_number(recall->recovery, archive->number);
+    for (uint32_t i = 0; i < recover_segment_count(recall->recovery); i++) {
+        struct recover_segment segment;
+        recover_segment_at(recall->recovery, i, &segment);
+        if (segment.shard != archive->number) continue;
+        struct kept_file *file = kept_file_new(archive, true, recall->broker->shard_count);
+        file->past = true;
+        file->number = segment.number;
+        file->file_id = segment.file_id;
+        file->bytes = segment.bytes;
+        list_put_last(&archive->segments, &file->in_archive);
+        recall->report.segments++;
+    }
+}
+
+static void add_archive(struct recall *recall, const struct recall_settings *settings,
+    struct keeper *keeper, uint16_t number) {
+    struct journal_past past;
+    recover_past(recall->recovery, number, &past);
+    struct disk *disk = settings->open_disk(settings->context, keeper->shard->number);
+    struct archive *archive = keeper_add_archive(keeper, number, disk, &past);
+    add_past_files(archive, &past);
+    add_segments(recall, archive);
+}
+
+/* A archive that runs no more is adopted, for as long as it has files. */
+static void add_keeper(
+    struct recall *recall, const struct recall_settings *settings, struct shard *shard) {
+    uint32_t count = recover_shard_count(recall->recovery);
+    struct keeper *keeper = keeper_new(shard, &settings->keeper, 1 + count);
+    add_archive(recall, settings, keeper, (uint16_t)shard->number);
+    for (uint32_t i = 0; i < count; i++) {
+        uint16_t number = recover_shard_at(recall->recovery, i);
+        bool adopted = number >= recall->broker->shard_count;
+        if (adopted && host_of(recall->broker, number) == shard->number)
+            add_archive(recall, settings, keeper, number);
+    }
+}
+
+static int give_spares(struct recall *recall) {
+    struct broker *broker = recall->broker;
+    bool more = true;
+    while (more) {
+        more = false;
+        for (uint32_t i = 0; i < broker->shard_count; i++) {
+            struct archive *archive = &broker->shards[i]->keeper->archives[0];
+            const char *name = recover_take_spare(recall->recovery, archive->number);
+            if (!name) continue;
+            int status = journal_add_spare(archive->journal, name);
+            if (status != 0) return status;
+            more = true;
+        }
+    }
+    return 0;
+}
+
+int recall_begin(struct broker *broker, const struct recall_settings *settings,
+    struct recall **ret_recall) {
+    struct recall *recall = NEW(struct recall);
+    *ret_recall = recall;
+    recall->broker = broker;
+    buffer_init(&recall->parts, PARTS_BYTES_MAX);
+    struct recover_settings recover = {.disk = settings->disk, .salvage = settings->salvage};
+    bytes_copy(recover.node_id, settings->keeper.node_id, sizeof recover.node_id);
+    int status = recover_open(&recover, &recall->recovery);
+    if (status != 0) return status;
+    enum recover_verdict verdict = recover_verdict(recall->recovery);
+    if (verdict == RECOVER_REFUSED) return -EBADMSG;
+    if (verdict == RECOVER_DAMAGED && !settings->salvage) return -EBADMSG;
+    for (uint32_t i = 0; i < broker->shard_count; i++)
+        add_keeper(recall, settings, broker->shards[i]);
+    return give_spares(recall);
+}
+
+const struct recovery *recall_recovery(const struct recall *recall) {
+    return recall->recovery;
+}
+
+/* ---- look-ups ---- */
+
+/* What is known of a queue, or NULL when it does not exist any more. */
+static struct recalled *recalled_of(struct recall *recall, uint64_t id) {
+    const struct restore_index *index = recall->index;
+    size_t low = recall->last_entry;
+    if (low >= index->count || index->entries[low].id != id) {
+        size_t high = index->count;
+        low = 0;
+        while (low < high) {
+            size_t middle = low + (high - low) / 2;
+            if (index->entries[middle].id < id) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        if (low == index->count || index->entries[low].id != id) return NULL;
+        recall->last_entry = low;
+    }
+    if (!recall->queues[low]) {
+        recall->queues[low] = NEW(struct recalled);
+        recall->queues[low]->queue = index->entries[low].queue;
+    }
+    return recall->queues[low];
+}
+
+static struct archive *archive_of(struct broker *broker, uint16_t number) {
+    struct keeper *keeper = broker->shards[host_of(broker, number)]->keeper;
+    for (uint32_t i = 0; i < keeper->archive_count; i++) {
+        if (keeper->archives[i].number == number) return &keeper->archives[i];
+    }
+    unreachable_here();
+}
+
+/* The file that a record is in. */
+static struct kept_file *file_of(struct recall *recall, const struct recover_record *record) {
+    struct kept_file *last = recall->last_file;
+    if (last && last->number == record->file_no && last->segment == record->in_segment &&
+        last->archive->number == record->shard)
+        return last;
+    struct archive *archive = archive_of(recall->broker, record->shard);
+    struct list *files = record->in_segment ? &archive->segments : &archive->files;
+    list_for (struct kept_file, file, files, in_archive) {
+        if (file->number != record->file_no) continue;
+        recall->last_file = file;
+        return file;
+    }
+    unreachable_here();
+}
+
+static struct queue_slot *slot_of(struct recall *recall, const struct recalled *recalled) {
+    struct shard *shard = recall->broker->shards[ref_shard(recalled->queue)];
+    struct queue_slot *slot = queue_host_slot(shard, recalled->queue);
+    check(slot != NULL);
+    check(slot->shelf != NULL);
+    return slot;
+}
+
+static void touch(
+    struct recall *recall, const struct recalled *recalled, struct kept_file *file) {
+    struct queue_slot *slot = slot_of(recall, recalled);
+    shelf_touch(slot->shelf, file, ref_shard(recalled->queue));
+}
+
+/* ---- facts ---- */
+
+static void raise(uint64_t *value, uint64_t to) {
+    *value = max_u64(*value, to);
+}
+
+static void put_span(struct recalled *recalled, uint64_t seq, uint64_t count) {
+    uint64_t end = seq + count;
+    raise(&recalled->next_seq, end);
+    struct span *last = recalled->span_count ? &recalled->spans[recalled->span_count - 1] : NULL;
+    if (last && last->end == seq) {
+        last->end = end;
+        return;
+    }
+    recalled->spans = grow(recalled->spans, &recalled->span_capacity, recalled->span_count,
+        sizeof *recalled->spans);
+    recalled->spans[recalled->span_count++] = (struct span){seq, end};
+}
+
+static void put_qstate(struct recalled *recalled, const struct record_view *view) {
+    if (view->head.size < QSTATE_HEAD_BYTES) return;
+    raise(&recalled->next_seq, le_get_u64(view->head.data));
+    raise(&recalled->delivered, le_get_u64(view->head.data + 8));
+}
+
+static void on_fact(void *context, const struct recover_record *record) {
+    struct recall *recall = context;
+    const struct record_view *view = record->view;
+    struct kept_file *file = file_of(recall, record);
+    for (uint32_t i = 0; i < view->target_count; i++) {
+        struct record_target target = record_view_target(view, i);
+        struct recalled *recalled = recalled_of(recall, target.queue);
+        if (!recalled) continue;
+        touch(recall, recalled, file);
+        if (view->type == RECORD_ACK) {
+            put_span(recalled, target.seq, target.count);
+            continue;
+        }
+        if (view->type == RECORD_DELIVERED) {
+            raise(&recalled->delivered, target.seq);
+            continue;
+        }
+        raise(&recalled->below, target.seq);
+        raise(&recalled->next_seq, target.seq);
+        if (view->type == RECORD_QSTATE) put_qstate(recalled, view);
+    }
+}
+
+static int by_seq(const void *a, const void *b) {
+    const struct span *left = a;
+    const struct span *right = b;
+    return left->seq < right->seq ? -1 : left->seq > right->seq;
+}
+
+/* In order, those that touch or overlap as one. */
+static void merge_spans(struct recalled *recalled) {
+    if (recalled->span_count == 0) return;
+    qsort(recalled->spans, recalled->span_count, sizeof *recalled->spans, by_seq);
+    size_t kept = 0;
+    for (size_t i = 1; i < recalled->span_count; i++) {
+        struct span span = recalled->spans[i];
+        if (span.seq <= recalled->spans[kept].end) {
+            raise(&recalled->spans[kept].end, span.end);
+        } else {
+            recalled->spans[++kept] = span;
+        }
+    }
+    recalled->span_count = kept + 1;
+}
+
+/* Messages come nearly in order, so that the span is mostly where it was last time. */
+static bool is_settled(struct recalled *recalled, uint64_t seq) {
+    if (seq < recalled->below) return true;
+    const struct span *spans = recalled->spans;
+    size_t at = recalled->span_at;
+    bool behind = at != 0 && seq < spans[at - 1].end;
+    if (behind) {
+        size_t high = at;
+        at = 0;
+        while (at < high) {
+            size_t middle = at + (high - at) / 2;
+            if (spans[middle].end <= seq) {
+                at = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+    }
+    while (at < recalled->span_count && spans[at].end <= seq)
+        at++;
+    recalled->span_at = at;
+    return at < recalled->span_count && spans[at].seq <= seq;
+}
+
+/* ---- messages ---- */
+
+static void note_file(struct recalled *recalled, struct kept_file *file) {
+    if (recalled->file_count != 0 && recalled->files[recalled->file_count - 1] == file) return;
+    recalled->files = grow(recalled->files, &recalled->file_capacity, recalled->file_count,
+        sizeof(struct kept_file *));
+    recalled->files[recalled->file_count++] = file;
+}
+
+static void put_found(struct recalled *recalled, const struct found *found) {
+    recalled->found = grow(recalled->found, &recalled->found_capacity, recalled->found_count,
+        sizeof *recalled->found);
+    recalled->found[recalled->found_count++] = *found;
+}
+
+static void on_part(struct recall *recall, const struct record_view *view) {
+    struct record_target target = record_view_target(view, 0);
+    if (view->message_id == 0) {
+        recall->parts.size = 0;
+        recall->parts_of = target;
+    }
+    struct recalled *recalled = recalled_of(recall, target.queue);
+    bool goes_on = recall->parts_of.queue == target.queue && recall->parts_of.seq == target.seq &&
+                   recall->parts.size == view->message_id;
+    if (!recalled || !goes_on) return;
+    /* What does not fit is noticed when the message is put together. */
+    if (!buffer_put(&recall->parts, view->body.data, view->body.size)) recall->parts.size = 0;
+}
+
+/* The message of a PUB, or NULL when parts of it are missing. `home` is where it is made. */
+static struct message *message_of(
+    struct recall *recall, const struct record_view *view, uint32_t home) {
+    struct bytes parts = bytes_of(NULL, 0);
+    if (view->flags != 0) {
+        struct record_target first = record_view_target(view, 0);
+        bool ours = recall->parts_of.queue == first.queue && recall->parts_of.seq == first.seq;
+        if (ours) parts = bytes_of(recall->parts.data, recall->parts.size);
+    }
+    return kept_record_message(recall->broker->shards[home]->pool, view, parts);
+}
+
+static void on_pub(struct recall *recall, const struct recover_record *record) {
+    const struct record_view *view = record->view;
+    struct found found = {.file = file_of(recall, record)};
+    for (uint32_t i = 0; i < view->target_count; i++) {
+        struct record_target target = record_view_target(view, i);
+        struct recalled *recalled = recalled_of(recall, target.queue);
+        if (!recalled) continue;
+        raise(&recalled->next_seq, target.seq + 1);
+        touch(recall, recalled, found.file);
+        note_file(recalled, found.file);
+        found.file->messages++;
+        if (is_settled(recalled, target.seq)) continue;
+        if (found.message) {
+            message_ref(found.message, 1);
+        } else {
+            found.message = message_of(recall, view, ref_shard(recalled->queue));
+        }
+        if (!found.message) {
+            recall->report.incomplete++;
+            return;
+        }
+        found.seq = target.seq;
+        put_found(recalled, &found);
+    }
+}
+
+static void on_message(void *context, const struct recover_record *record) {
+    if (record->view->type == RECORD_PART) {
+        on_part(context, record->view);
+    } else {
+        on_pub(context, record);
+    }
+}
+
+/* ---- into the queues ---- */
+
+static int by_found_seq(const void *a, const void *b) {
+    const struct found *left = a;
+    const struct found *right = b;
+    if (left->seq != right->seq) return left->seq < right->seq ? -1 : 1;
+    /* The same message twice: the copy in a segment counts. */
+    return right->file->segment - left->file->segment;
+}
+
+static void sort_found(struct recalled *recalled) {
+    bool sorted = true;
+    for (size_t i = 1; i < recalled->found_count && sorted; i++)
+        sorted = recalled->found[i - 1].seq < recalled->found[i].seq;
+    if (!sorted)
+        qsort(recalled->found, recalled->found_count, sizeof *recalled->found, by_found_seq);
+}
+
+/* Puts back what lives; a message that is there twice counts once. */
+static void fill_queue(struct recall *recall, struct recalled *recalled) {
+    struct queue_slot *slot = slot_of(recall, recalled);
+    uint32_t shard = ref_shard(recalled->queue);
+    struct queue_restored *list = mem_raw((recalled->found_count + 1) * sizeof *list);
+    size_t count = 0;
+    sort_found(recalled);
+    for (size_t i = 0; i < recalled->found_count; i++) {
+        const struct found *found = &recalled->found[i];
+        if (count != 0 && list[count - 1].seq == found->seq) {
+            message_unref(recall->broker->shards[shard]->pool, found->message);
+            continue;
+        }
+        list[count++] = (struct queue_restored){.seq = found->seq,
+            .message = found->message,
+            .redelivered = found->seq < recalled->delivered};
+        shelf_put(slot->shelf, found->seq, 1, found->file, shard);
+    }
+    for (size_t i = 0; i < recalled->file_count; i++)
+        shelf_put_ghost(slot->shelf, recalled->files[i]);
+    slot->shelf->delivered = recalled->delivered;
+    queue_restore(slot->queue, list, count, max_u64(recalled->next_seq, 1));
+    queue_allow(slot->queue, recalled->delivered);
+    mem_free(list);
+    recall->report.messages += count;
+}
+
+static void recalled_free(struct recalled *recalled) {
+    if (!recalled) return;
+    mem_free(recalled->spans);
+    mem_free(recalled->found);
+    mem_free(recalled->files);
+    mem_free(recalled);
+}
+
+int recall_finish(struct recall *recall, const struct restore_index *index,
+    struct recall_report *ret_report) {
+    recall->index = index;
+    recall->queues = mem_new_array(index->count + 1, sizeof(struct recalled *));
+    int status = recover_replay(recall->recovery, FACTS, on_fact, recall);
+    for (size_t i = 0; i < index->count; i++) {
+        if (recall->queues[i]) merge_spans(recall->queues[i]);
+    }
+    uint32_t messages = RECORD_BIT(RECORD_PUB) | RECORD_BIT(RECORD_PART);
+    if (status == 0) status = recover_replay(recall->recovery, messages, on_message, recall);
+    for (size_t i = 0; i < index->count; i++) {
+        if (recall->queues[i]) fill_queue(recall, recall->queues[i]);
+    }
+    struct recover_counts counts = recover_counts(recall->recovery);
+    recall->report.files = counts.files;
+    recall->report.bytes = counts.bytes;
+    recall->report.queues = index->count;
+    *ret_report = recall->report;
+    return status != 0 ? status : recover_sweep(recall->recovery);
+}
+
+void recall_close(struct recall *recall) {
+    if (!recall) return;
+    for (size_t i = 0; recall->index && i < recall->index->count; i++)
+        recalled_free(recall->queues[i]);
+    mem_free(recall->queues);
+    buffer_deinit(&recall->parts);
+    recover_close(recall->recovery);
+    mem_free(recall);
+}
