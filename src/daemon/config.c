@@ -9,7 +9,7 @@
 #include "base/str.h"
 #include "daemon/guess.h"
 
-enum type { NUMBER, SIZE, RATIO, TEXT, LEVEL, LISTENER, NONE };
+enum type { NUMBER, SIZE, RATIO, TEXT, LEVEL, LISTENER, NONE, DURABILITY };
 
 struct setting {
     enum type type;
@@ -143,6 +143,20 @@ static bool set_level(uint64_t *field, const char *value, struct config_why *why
     return true;
 }
 
+static bool set_durability(uint64_t *field, const char *value, struct config_why *why) {
+    static const char *const words[] = {
+        [DURABILITY_FSYNC] = "fsync",
+        [DURABILITY_OS] = "os",
+    };
+    for (size_t i = 0; i < COUNT_OF(words); i++) {
+        if (strcmp(value, words[i]) != 0) continue;
+        *field = i;
+        return true;
+    }
+    refuse(why, "'%s' is no durability: it is fsync or os", value);
+    return false;
+}
+
 static bool set_text(struct config_text *field, const struct setting *setting, const char *value,
     struct config_why *why) {
     size_t size = strlen(value);
@@ -172,6 +186,7 @@ static bool set_value(struct config *config, const struct setting *setting, cons
     case SIZE:
     case RATIO: return set_number(field, setting, value, why);
     case LEVEL: return set_level(field, value, why);
+    case DURABILITY: return set_durability(field, value, why);
     case TEXT: return set_text(field, setting, value, why);
     case NONE: return set_none(field, setting, value, why);
     case LISTENER: return add_listener(config, value, why);
@@ -343,6 +358,7 @@ static const char *value_word(enum type type) {
     case RATIO: return "RATIO";
     case TEXT: return "TEXT";
     case LEVEL: return "LEVEL";
+    case DURABILITY: return "WORD";
     case LISTENER: return "ADDRESS";
     case NONE: return "none";
     }

@@ -12,6 +12,12 @@ enum {
     LISTENERS_MAX = 16 /* AMQP addresses of one broker */
 };
 
+/* What a publisher confirm of a persistent message in a durable queue means. */
+enum durability {
+    DURABILITY_FSYNC, /* it is on disk, and survives the loss of power */
+    DURABILITY_OS,    /* the operating system has it, and it survives the end of the process */
+};
+
 /* The texts are zero-terminated. */
 struct config_text {
     char text[CONFIG_TEXT_BYTES_MAX];
@@ -27,6 +33,7 @@ struct config {
 #define FIELD_SIZE(field)                                    uint64_t field;
 #define FIELD_RATIO(field)                                   uint64_t field; /* hundredths */
 #define FIELD_LEVEL(field)                                   uint64_t field; /* enum log_level */
+#define FIELD_DURABILITY(field)                              uint64_t field; /* enum durability */
 #define FIELD_NONE(field)                                    bool field;
 #define FIELD_TEXT(field)                                    struct config_text field;
 #define FIELD_LISTENER(field)                                /* several keys, one field: below */
@@ -38,6 +45,7 @@ struct config {
 #undef FIELD_RATIO
 #undef FIELD_LEVEL
 #undef FIELD_NONE
+#undef FIELD_DURABILITY
 #undef FIELD_TEXT
 #undef FIELD_LISTENER
     struct config_listeners listen;

@@ -28,6 +28,16 @@ static bool set_data_dir(struct options *options, const char *value, struct conf
     return config_set(&options->config, "data_dir", value, why);
 }
 
+static bool set_durability(struct options *options, const char *value, struct config_why *why) {
+    return config_set(&options->config, "durability", value, why);
+}
+
+static bool set_salvage(struct options *options, const char *value, struct config_why *why) {
+    (void)value, (void)why;
+    options->salvage = true;
+    return true;
+}
+
 static bool set_listen(struct options *options, const char *value, struct config_why *why) {
     return config_set(&options->config, "listeners.tcp.default", value, why);
 }
@@ -86,6 +96,8 @@ static const struct flag flags[] = {
     {"--management", "ADDR:PORT", set_management, "HTTP interface, or none; 127.0.0.1:15672"},
     {"--metrics", "ADDR:PORT", set_metrics, "Prometheus' /metrics, or none; 127.0.0.1:15692"},
     {"--shards", "N", set_shards, "event loops, 1 to 64; one per core granted, 1 on two"},
+    {"--durability", "WORD", set_durability, "what a confirm means: fsync (on disk) or os; fsync"},
+    {"--salvage", NULL, set_salvage, "start without what is damaged on disk, and say what that is"},
     {"--log-level", "LEVEL", set_log_level, "debug, info, warning or error; info"},
     {"--print-config", "[=man]", NULL, "print a file with every setting and its default"},
     {"--version", NULL, NULL, "print the version"},
@@ -102,8 +114,7 @@ static void print_help(void) {
         str_format(left, sizeof left, "%s %s", flag->name, flag->takes ? flag->takes : "");
         printf("  %-26s %s\n", left, flag->text);
     }
-    fputs("\nMessages are in memory only in this version: they do not survive a restart.\n"
-          "The manual is godwit(8), the settings are in godwit.conf(5).\n",
+    fputs("\nThe manual is godwit(8), the settings are in godwit.conf(5).\n",
         stdout);
 }
 
@@ -159,8 +170,8 @@ static bool next_given(
         return false;
     }
     if (argument[size] == '=') ret_given->value = argument + size + 1;
-    if (flag->set && !ret_given->value && *at < argc) ret_given->value = argv[(*at)++];
-    bool wants = flag->set != NULL;
+    bool wants = flag->set != NULL && flag->takes != NULL;
+    if (wants && !ret_given->value && *at < argc) ret_given->value = argv[(*at)++];
     bool has = ret_given->value != NULL;
     if (wants == has || (has && flag->takes)) return true;
     str_format(why->text, sizeof why->text,

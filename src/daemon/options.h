@@ -8,6 +8,7 @@ struct options {
     struct config config;
     const char *config_path; /* borrowed from the arguments; NULL without --config */
     bool log_level_given;    /* by a flag, which beats the file also later */
+    bool salvage;            /* start without what is damaged on disk */
 };
 
 enum options_verdict {

@@ -90,6 +90,7 @@ static int make_queue(
     struct request request = {.change = *change, .queue_id = row->id};
     uint32_t shard = registrar_choose_shard(restore->broker, change->name);
     queue_ref queue = queue_host_make(restore->broker->shards[shard], &request);
+    queue_host_on_rowed(restore->broker->shards[shard], queue, 0);
     vhost_put_queue(restore->vhost, change, queue);
     restore_index_add(restore->index, row->id, queue);
     return 0;
