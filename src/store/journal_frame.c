@@ -106,25 +106,29 @@ struct journal_frame_verdict journal_frame_check(
     return (struct journal_frame_verdict){RECORD_GOOD, 0};
 }
 
-/* The bytes a record says it takes, which a bad checksum makes a guess, or 0 for nonsense. */
-static uint32_t claimed_size(struct bytes bytes) {
-    if (bytes.size < RECORD_HEADER_BYTES) return 0;
-    uint32_t size = le_get_u32(bytes.data + 4);
-    if (size < RECORD_HEADER_BYTES || size > RECORD_BYTES_MAX) return 0;
-    size = (size + 7) & ~7u;
-    return size <= bytes.size ? size : 0;
+void journal_frame_walk(
+    const struct journal_frame *frame, struct bytes bytes, journal_frame_fn found, void *context) {
+    uint32_t at = JOURNAL_FRAME_HEADER_BYTES;
+    for (uint32_t i = 0; i < frame->record_count; i++) {
+        struct record_view view;
+        enum record_fault fault =
+            record_parse_known(bytes_of(bytes.data + at, bytes.size - at), &view);
+        check(fault == RECORD_GOOD || PLANTED(TAIL_CUT_LATE));
+        if (fault != RECORD_GOOD) return;
+        found(context, &view);
+        at += view.size;
+    }
 }
 
-void journal_frame_walk(
+void journal_frame_salvage(
     const struct journal_frame *frame, struct bytes bytes, journal_frame_fn found, void *context) {
     uint32_t at = JOURNAL_FRAME_HEADER_BYTES;
     for (uint32_t i = 0; i < frame->record_count && at < bytes.size; i++) {
         struct bytes rest = bytes_of(bytes.data + at, bytes.size - at);
         struct record_view view;
-        enum record_fault fault = record_parse(rest, &view);
-        if (fault == RECORD_GOOD) found(context, &view);
-        uint32_t size = fault == RECORD_GOOD ? view.size : claimed_size(rest);
+        if (record_parse(rest, &view) == RECORD_GOOD) found(context, &view);
+        size_t size = record_claimed_size(rest);
         if (size == 0) return;
-        at += size;
+        at += (uint32_t)size;
     }
 }

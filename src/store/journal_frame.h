@@ -63,9 +63,13 @@ struct journal_frame_verdict {
 struct journal_frame_verdict journal_frame_check(
     const struct journal_frame *frame, struct bytes bytes) MUST_USE;
 
-/* Walks the records of a frame that was checked. In one that failed its check it gives those that
- * are good by themselves, up to the first whose length cannot be believed. */
+/* Walks the records of a frame that was checked since it was read. */
 void journal_frame_walk(
+    const struct journal_frame *frame, struct bytes bytes, journal_frame_fn found, void *context);
+
+/* Of a frame that failed its check, gives the records that are good by themselves, up to the first
+ * whose length cannot be believed. */
+void journal_frame_salvage(
     const struct journal_frame *frame, struct bytes bytes, journal_frame_fn found, void *context);
 
 #endif

@@ -164,28 +164,31 @@ static enum record_fault parse_content(const uint8_t *at, size_t exact, struct r
     return RECORD_GOOD;
 }
 
-enum record_fault record_parse(struct bytes bytes, struct record_view *ret_view) {
-    if (bytes.size < RECORD_HEADER_BYTES) return RECORD_BAD_LENGTH;
-    const uint8_t *at = bytes.data;
-    size_t exact = le_get_u32(at + AT_LEN);
+size_t record_claimed_size(struct bytes bytes) {
+    if (bytes.size < RECORD_HEADER_BYTES) return 0;
+    size_t exact = le_get_u32(bytes.data + AT_LEN);
     /* The range is checked before the length is rounded or added to anything. */
-    if (exact < RECORD_HEADER_BYTES || exact > RECORD_BYTES_MAX) return RECORD_BAD_LENGTH;
+    if (exact < RECORD_HEADER_BYTES || exact > RECORD_BYTES_MAX) return 0;
     size_t size = rounded(exact);
-    if (size > bytes.size) return RECORD_BAD_LENGTH;
-    uint32_t crc = crc32c(at + covered_from(), size - covered_from());
-    if (crc != le_get_u32(at + AT_CRC)) return RECORD_BAD_CHECKSUM;
+    return size <= bytes.size ? size : 0;
+}
+
+enum record_fault record_parse_known(struct bytes bytes, struct record_view *ret_view) {
+    size_t size = record_claimed_size(bytes);
+    if (size == 0) return RECORD_BAD_LENGTH;
+    const uint8_t *at = bytes.data;
     struct record_view view = {
         .type = at[AT_TYPE],
         .flags = at[AT_FLAGS],
         .target_count = le_get_u16(at + AT_TARGETS),
         .message_id = le_get_u64(at + AT_MESSAGE),
         .expiry_ms = le_get_u64(at + AT_EXPIRY),
-        .checksum = crc,
+        .checksum = le_get_u32(at + AT_CRC),
         .size = (uint32_t)size,
     };
     enum record_fault fault = RECORD_GOOD;
     if (layout_of(view.type)) {
-        fault = parse_content(at, exact, &view);
+        fault = parse_content(at, le_get_u32(at + AT_LEN), &view);
     } else if ((view.type & RECORD_IGNORABLE) == 0) {
         fault = RECORD_UNKNOWN;
     } else {
@@ -193,6 +196,14 @@ enum record_fault record_parse(struct bytes bytes, struct record_view *ret_view)
     }
     *ret_view = view;
     return fault;
+}
+
+enum record_fault record_parse(struct bytes bytes, struct record_view *ret_view) {
+    size_t size = record_claimed_size(bytes);
+    if (size == 0) return RECORD_BAD_LENGTH;
+    uint32_t crc = crc32c(bytes.data + covered_from(), size - covered_from());
+    if (crc != le_get_u32(bytes.data + AT_CRC)) return RECORD_BAD_CHECKSUM;
+    return record_parse_known(bytes, ret_view);
 }
 
 const char *record_type_text(uint8_t type) {

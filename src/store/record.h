@@ -88,6 +88,12 @@ uint32_t record_encode(const struct record *record, uint8_t *at);
  * complete only for RECORD_GOOD; for RECORD_UNKNOWN its type and size are set. */
 enum record_fault record_parse(struct bytes bytes, struct record_view *ret_view) MUST_USE;
 
+/* The same for bytes whose checksum has been compared since they were read: it is not again. */
+enum record_fault record_parse_known(struct bytes bytes, struct record_view *ret_view) MUST_USE;
+
+/* The bytes that the record at the beginning of `bytes` says it takes, or 0 when that cannot be. */
+size_t record_claimed_size(struct bytes bytes);
+
 /* One target of a record that was read. */
 struct record_target record_view_target(const struct record_view *view, uint32_t at);
 

@@ -65,7 +65,7 @@ struct recover_damage *recover_damage_add(struct recovery *recovery, enum recove
     *damage = (struct recover_damage){.kind = kind, .offset = offset};
     if (file) {
         memcpy(damage->name, file->name, sizeof damage->name);
-        bool known = file->kind == RECOVER_FILE_LIVE;
+        bool known = file->kind == RECOVER_FILE_LIVE || file->kind == RECOVER_FILE_SEGMENT;
         damage->shard = known ? file->header.shard : 0;
         damage->file_no = known ? file->header.file_no : 0;
         damage->lsn = known ? file->header.base_lsn + offset : 0;
@@ -99,18 +99,25 @@ int recover_open(const struct recover_settings *settings, struct recovery **ret_
         chain_finish(recovery, &recovery->chains[i]);
     }
     recover_headless_check(recovery);
+    if (!recovery->refused) recover_segments_check(recovery);
     *ret_recovery = recovery;
     return 0;
 }
 
+static void file_free(struct recovery *recovery, struct recover_file *file) {
+    disk_close(recovery->settings.disk, file->handle);
+    mem_free(file->stretches);
+    mem_free(file);
+}
+
 void recover_close(struct recovery *recovery) {
     if (!recovery) return;
-    for (uint32_t i = 0; i < recovery->file_count; i++) {
-        disk_close(recovery->settings.disk, recovery->files[i]->handle);
-        mem_free(recovery->files[i]->stretches);
-        mem_free(recovery->files[i]);
-    }
+    for (uint32_t i = 0; i < recovery->file_count; i++)
+        file_free(recovery, recovery->files[i]);
+    for (uint32_t i = 0; i < recovery->segment_count; i++)
+        file_free(recovery, recovery->segments[i]);
     for (uint32_t i = 0; i < recovery->chain_count; i++) {
+        mem_free(recovery->chains[i].manifest);
         mem_free(recovery->chains[i].files);
         mem_free(recovery->chains[i].past_files);
     }
@@ -118,6 +125,7 @@ void recover_close(struct recovery *recovery) {
     disk_memory_free(recovery->search_reader.buffer);
     mem_free(recovery->chains);
     mem_free(recovery->files);
+    mem_free(recovery->segments);
     mem_free(recovery->leftovers);
     mem_free(recovery->damages);
     mem_free(recovery);
@@ -163,10 +171,13 @@ static int replay_stretch(struct recovery *recovery, struct replay *replay,
         bytes = recover_reader_get(recovery, reader, at, frame.size);
         if (!bytes) return -EIO;
         struct bytes whole = bytes_of(bytes, frame.size);
-        bool good = stretch->partial || journal_frame_check(&frame, whole).fault == RECORD_GOOD;
-        if (!good) return -EIO;
         replay->record.lsn = file->header.base_lsn + at;
-        journal_frame_walk(&frame, whole, on_view, replay);
+        if (stretch->partial) {
+            journal_frame_salvage(&frame, whole, on_view, replay);
+        } else {
+            if (journal_frame_check(&frame, whole).fault != RECORD_GOOD) return -EIO;
+            journal_frame_walk(&frame, whole, on_view, replay);
+        }
         at += frame.size;
     }
     return 0;
@@ -174,7 +185,9 @@ static int replay_stretch(struct recovery *recovery, struct replay *replay,
 
 static int replay_file(
     struct recovery *recovery, struct replay *replay, struct recover_file *file) {
+    if ((file->types & replay->types) == 0) return 0;
     recover_reader_set(&recovery->reader, file);
+    replay->record.in_segment = file->kind == RECOVER_FILE_SEGMENT;
     replay->record.shard = file->header.shard;
     replay->record.file_no = file->header.file_no;
     for (uint32_t i = 0; i < file->stretch_count; i++) {
@@ -190,6 +203,10 @@ int recover_replay(
     check(verdict != RECOVER_REFUSED);
     check(verdict == RECOVER_CLEAN || recovery->settings.salvage);
     struct replay replay = {.types = types, .found = found, .context = context};
+    for (uint32_t i = 0; i < recovery->listed_count; i++) {
+        int status = replay_file(recovery, &replay, recovery->segments[i]);
+        if (status != 0) return status;
+    }
     for (uint32_t i = 0; i < recovery->chain_count; i++) {
         const struct recover_chain *chain = &recovery->chains[i];
         for (uint32_t j = 0; j < chain->count; j++) {

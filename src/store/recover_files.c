@@ -8,6 +8,7 @@
 #include "store/recover_state.h"
 
 #define NAME_ENDS     ".journal"
+#define SEGMENT_ENDS  ".segment"
 #define LEFTOVER_ENDS ".new"
 #define BASE_LSN_MAX  ((uint64_t)1 << 62)
 
@@ -16,27 +17,40 @@ static bool ends_with(const char *text, const char *end) {
     return size >= end_size && memcmp(text + size - end_size, end, end_size) == 0;
 }
 
+void recover_leftover_add(struct recovery *recovery, const char *name) {
+    if (recovery->leftover_count == recovery->leftover_capacity) {
+        recovery->leftover_capacity += 16;
+        recovery->leftovers = mem_resize(
+            recovery->leftovers, recovery->leftover_capacity * sizeof *recovery->leftovers);
+    }
+    char *to = recovery->leftovers[recovery->leftover_count++];
+    str_format(to, DISK_NAME_BYTES_MAX, "%s", name);
+}
+
+static struct recover_file *file_new(const char *name) {
+    struct recover_file *file = NEW(struct recover_file);
+    str_format(file->name, sizeof file->name, "%s", name);
+    return file;
+}
+
+static struct recover_file **grown(struct recover_file **files, uint32_t *capacity) {
+    *capacity = *capacity ? *capacity * 2 : 16;
+    return mem_resize(files, *capacity * sizeof(struct recover_file *));
+}
+
 static void on_name(void *context, const char *name) {
     struct recovery *recovery = context;
     if (ends_with(name, LEFTOVER_ENDS)) {
-        if (recovery->leftover_count == recovery->leftover_capacity) {
-            recovery->leftover_capacity += 16;
-            recovery->leftovers = mem_resize(
-                recovery->leftovers, recovery->leftover_capacity * sizeof *recovery->leftovers);
-        }
-        char *to = recovery->leftovers[recovery->leftover_count++];
-        str_format(to, DISK_NAME_BYTES_MAX, "%s", name);
-        return;
+        recover_leftover_add(recovery, name);
+    } else if (ends_with(name, NAME_ENDS)) {
+        if (recovery->file_count == recovery->file_capacity)
+            recovery->files = grown(recovery->files, &recovery->file_capacity);
+        recovery->files[recovery->file_count++] = file_new(name);
+    } else if (ends_with(name, SEGMENT_ENDS)) {
+        if (recovery->segment_count == recovery->segment_capacity)
+            recovery->segments = grown(recovery->segments, &recovery->segment_capacity);
+        recovery->segments[recovery->segment_count++] = file_new(name);
     }
-    if (!ends_with(name, NAME_ENDS)) return;
-    if (recovery->file_count == recovery->file_capacity) {
-        recovery->file_capacity = recovery->file_capacity ? recovery->file_capacity * 2 : 16;
-        recovery->files =
-            mem_resize(recovery->files, recovery->file_capacity * sizeof *recovery->files);
-    }
-    struct recover_file *file = NEW(struct recover_file);
-    str_format(file->name, sizeof file->name, "%s", name);
-    recovery->files[recovery->file_count++] = file;
 }
 
 /* One of the file's first two blocks. A block that cannot be read is a bad one. */
@@ -87,19 +101,28 @@ static void judge_file(struct recovery *recovery, struct recover_file *file) {
     }
 }
 
+static int open_file(struct recovery *recovery, struct recover_file *file) {
+    struct disk *disk = recovery->settings.disk;
+    int status = disk_open(disk, file->name, &file->handle);
+    /* A process that was killed leaves what it wrote in the page cache. Who builds on it must know
+     * it stable, or a power loss takes away what a later file says was there. */
+    bool sync = !recovery->settings.read_only && !PLANTED(NO_SYNC);
+    if (status == 0 && sync) status = disk_sync(disk, file->handle);
+    if (status == 0) status = disk_size(disk, file->handle, &file->size);
+    return status;
+}
+
 int recover_files_load(struct recovery *recovery) {
     struct disk *disk = recovery->settings.disk;
     int status = disk_list(disk, on_name, recovery);
-    if (status != 0) return status;
-    status = disk_sync_dir(disk);
+    if (status == 0 && !recovery->settings.read_only) status = disk_sync_dir(disk);
     for (uint32_t i = 0; i < recovery->file_count && status == 0; i++) {
-        struct recover_file *file = recovery->files[i];
-        status = disk_open(disk, file->name, &file->handle);
-        /* A process that was killed leaves what it wrote in the page cache. Who builds on it must
-         * know it stable, or a power loss takes away what a later file says was there. */
-        if (status == 0 && !PLANTED(NO_SYNC)) status = disk_sync(disk, file->handle);
-        if (status == 0) status = disk_size(disk, file->handle, &file->size);
-        if (status == 0) judge_file(recovery, file);
+        status = open_file(recovery, recovery->files[i]);
+        if (status == 0) judge_file(recovery, recovery->files[i]);
+    }
+    for (uint32_t i = 0; i < recovery->segment_count && status == 0; i++) {
+        status = open_file(recovery, recovery->segments[i]);
+        if (status == 0) recover_segment_judge(recovery, recovery->segments[i]);
     }
     return status;
 }

@@ -70,6 +70,7 @@ static void stretch_add(struct recover_file *file, uint64_t from, uint64_t to, b
         file->stretches =
             mem_resize(file->stretches, file->stretch_capacity * sizeof *file->stretches);
     }
+    if (partial) file->types = ~0u;
     file->stretches[file->stretch_count++] = (struct recover_stretch){from, to, partial};
 }
 
@@ -181,11 +182,28 @@ static void note_end(struct scan *scan) {
     chain->end_crc = scan->crc;
 }
 
+/* The last manifest of a chain says which segments there are. */
+static void on_manifest(struct recover_chain *chain, struct bytes body) {
+    chain->manifest_count = segment_ref_count(body);
+    if (chain->manifest_count == 0) return;
+    chain->manifest = mem_resize(chain->manifest, chain->manifest_count * sizeof *chain->manifest);
+    for (uint32_t i = 0; i < chain->manifest_count; i++) {
+        chain->manifest[i] = segment_ref_at(body, i);
+        chain->last_segment_number = max_u64(chain->last_segment_number, chain->manifest[i].number);
+    }
+}
+
+static void on_good_record(void *context, const struct record_view *view) {
+    struct scan *scan = context;
+    if (view->type < 32) scan->file->types |= RECORD_BIT(view->type);
+    if (view->type == RECORD_MANIFEST && scan->chain) on_manifest(scan->chain, view->body);
+}
+
 static void pass_good(struct scan *scan, const struct journal_frame *frame) {
     struct recovery *recovery = scan->recovery;
-    const uint8_t *bytes =
-        recover_reader_get(recovery, &recovery->reader, scan->at, JOURNAL_FRAME_BLOCK_BYTES);
+    const uint8_t *bytes = recover_reader_get(recovery, &recovery->reader, scan->at, frame->size);
     stretch_add(scan->file, scan->at, scan->at + frame->size, false);
+    if (bytes) journal_frame_walk(frame, bytes_of(bytes, frame->size), on_good_record, scan);
     scan->last_crc = scan->crc;
     scan->last_lsn = scan->at;
     scan->crc = bytes ? journal_frame_crc(bytes) : 0;
@@ -297,6 +315,34 @@ void recover_chain_scan(struct recovery *recovery, struct recover_chain *chain) 
         check_join(&scan);
         if (broken) scan.ended = false;
     }
+}
+
+/* A segment has no tail: it was stable as a whole before anybody knew of it. What is not good is
+ * damage, and so is what ends too early or too late. */
+void recover_segment_scan(struct recovery *recovery, struct recover_file *file) {
+    struct scan scan = {.recovery = recovery, .file = file, .limit = file->size};
+    recover_reader_set(&recovery->reader, file);
+    scan.at = SEGMENT_FRAMES_AT;
+    scan.crc = file->header_crc;
+    scan.crc_known = true;
+    recovery->counts.files++;
+    uint64_t damages = recovery->damage_count;
+    bool sealed = false;
+    while (scan.at < scan.limit) {
+        struct journal_frame frame;
+        struct journal_frame_verdict verdict;
+        enum frame_finding finding = look(&scan, &frame, &verdict);
+        if (finding == FRAME_GOOD && !sealed) {
+            pass_good(&scan, &frame);
+            sealed = (frame.flags & JOURNAL_FRAME_SEAL) != 0;
+        } else {
+            pass_damage(&scan, finding, &frame, verdict.offset);
+        }
+    }
+    bool whole = file->size % DISK_BLOCK_BYTES == 0 && sealed;
+    if (!whole && recovery->damage_count == damages)
+        recover_damage_add(recovery, RECOVER_BAD_FRAME, file, scan.at);
+    file->damaged = recovery->damage_count != damages;
 }
 
 static bool has_chain(const struct recovery *recovery, uint16_t shard) {

@@ -4,13 +4,15 @@
 
 #include "store/journal_frame.h"
 #include "store/recover.h"
+#include "store/segment.h"
 
 enum recover_file_kind {
     RECOVER_FILE_LIVE,     /* a good header, and no mark for it */
     RECOVER_FILE_SPARE,    /* marked */
     RECOVER_FILE_HEADLESS, /* a mark, and a header that cannot be read: torn when it was begun, or
                               rotten; what it holds decides */
-    RECOVER_FILE_BAD,      /* neither */
+    RECOVER_FILE_BAD,      /* neither; also a segment without a header */
+    RECOVER_FILE_SEGMENT,  /* a good header of a segment */
 };
 
 /* Good frames one after the other, as offsets in the file. */
@@ -32,7 +34,10 @@ struct recover_file {
     bool mark_needed; /* to explain where a chain begins */
     bool taken;       /* given away as a spare */
     bool in_chain;
-    bool cut_off; /* of a chain, behind its torn tail */
+    bool cut_off;   /* of a chain, behind its torn tail */
+    bool listed;    /* a segment that a manifest lists */
+    bool damaged;   /* a segment in which something is not as it was written */
+    uint32_t types; /* RECORD_BIT of all that it gives; all bits where that is not known */
     struct recover_file *successor;
     struct recover_stretch *stretches;
     uint32_t stretch_count;
@@ -52,6 +57,9 @@ struct recover_chain {
     uint32_t end_crc;
     struct journal_past_file *past_files;
     uint32_t past_count;
+    struct segment_ref *manifest; /* the last one met */
+    uint32_t manifest_count;
+    uint64_t last_segment_number; /* of all that were met */
 };
 
 /* A window on a file. */
@@ -69,6 +77,10 @@ struct recovery {
     struct recover_file **files;
     uint32_t file_count;
     uint32_t file_capacity;
+    struct recover_file **segments; /* those that are listed first, by writer and number */
+    uint32_t segment_count;
+    uint32_t segment_capacity;
+    uint32_t listed_count;
     char (*leftovers)[DISK_NAME_BYTES_MAX];
     uint32_t leftover_count;
     uint32_t leftover_capacity;
@@ -85,11 +97,24 @@ struct recovery {
 /* Finds the files of the directory, opens, syncs and judges them. 0 or -errno. */
 int recover_files_load(struct recovery *recovery);
 
+/* Remembers a file for its removal. */
+void recover_leftover_add(struct recovery *recovery, const char *name);
+
 /* Forms each writer's chain, and reports what is missing in it. */
 void recover_chains_form(struct recovery *recovery);
 
 /* Checks the frames of a chain, cuts it, reports damage. */
 void recover_chain_scan(struct recovery *recovery, struct recover_chain *chain);
+
+/* Reads a segment's header. */
+void recover_segment_judge(struct recovery *recovery, struct recover_file *file);
+
+/* Compares the segments that are there with those that the manifests list, checks the latter, and
+ * takes the others for left over. The chains must have been scanned. */
+void recover_segments_check(struct recovery *recovery);
+
+/* Checks the frames of a segment, reports damage. */
+void recover_segment_scan(struct recovery *recovery, struct recover_file *file);
 
 /* Reports files without a header that hold frames of a writer of whom nothing else is left. */
 void recover_headless_check(struct recovery *recovery);

@@ -55,17 +55,18 @@ static struct summary *get(struct summaries *summaries, const struct record_targ
 
 void summaries_add(
     struct summaries *summaries, uint8_t type, const struct record_target *target, size_t size) {
-    if (type != RECORD_PUB && type != RECORD_ACK) return;
+    if (type != RECORD_PUB && type != RECORD_ACK && type != RECORD_PART) return;
     struct summary *summary = get(summaries, target);
     if (type == RECORD_ACK) {
         summary->settled += target->count;
         return;
     }
+    summary->bytes += size;
+    if (type == RECORD_PART) return;
     bool first = summary->count == 0;
     summary->first_seq = first ? target->seq : min_u64(summary->first_seq, target->seq);
     summary->last_seq = first ? target->seq : max_u64(summary->last_seq, target->seq);
     summary->count++;
-    summary->bytes += size;
 }
 
 uint32_t summaries_encode(

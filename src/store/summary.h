@@ -1,5 +1,5 @@
-/* summary: what a journal file holds, per queue and priority, so that a sealed file can be judged
- * without reading its messages. It is written as INDEX records at the file's end. */
+/* summary: what a journal file or a segment holds, per queue and priority, so that a sealed file
+ * can be judged without reading its messages. It is written as INDEX records at the file's end. */
 #ifndef STORE_SUMMARY_H
 #define STORE_SUMMARY_H
 
@@ -15,7 +15,8 @@ struct summary {
     uint64_t first_seq; /* the lowest published here */
     uint64_t last_seq;  /* the highest */
     uint64_t count;     /* how many places were taken here */
-    uint64_t bytes;   /* of the records that took them; one with several targets counts for each */
+    uint64_t bytes; /* of the records that took them, one with several targets counts for each, and
+                       of their parts, which may be here without them */
     uint64_t settled; /* how many places were settled by records in this file */
 };
 
@@ -33,8 +34,8 @@ void summaries_deinit(struct summaries *summaries);
 /* Forgets everything. */
 void summaries_clear(struct summaries *summaries);
 
-/* Counts one target of a record: PUB and ACK count, other types do not. `size` is what the record
- * takes on disk. */
+/* Counts one target of a record: PUB, PART and ACK count, other types do not. `size` is what the
+ * record takes on disk. */
 void summaries_add(
     struct summaries *summaries, uint8_t type, const struct record_target *target, size_t size);
 

@@ -1,0 +1,203 @@
+/* segment: frames in memory, as a journal would write them, and the request that makes a file of
+ * them.
+ *
+ *     [file header][frame][frame] ... [frame of INDEX, SEAL]
+ *
+ * A lsn is an offset, nothing is ever torn, and the flag SEAL says that nothing is missing. */
+#include "store/segment.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/str.h"
+#include "store/journal_frame.h"
+#include "store/le.h"
+#include "store/summary.h"
+
+enum {
+    MEMORY_BYTES_FIRST = 256 * 1024,
+    INDEX_CAPACITY =
+        (JOURNAL_FRAME_BYTES - JOURNAL_FRAME_HEADER_BYTES - RECORD_HEADER_BYTES) / SUMMARY_BYTES,
+};
+
+struct segment_build {
+    struct segment_settings settings;
+    uint8_t *memory;
+    size_t memory_bytes;
+    size_t at;       /* where the next record goes, or the next frame */
+    size_t frame_at; /* of the frame that is being filled, or 0 */
+    struct journal_frame frame;
+    uint32_t crc; /* of the header before */
+    struct summaries summaries;
+    uint64_t record_count;
+    bool in_message; /* the last record was a PART */
+    bool finished;
+};
+
+static void reserve(struct segment_build *build, size_t size) {
+    size_t needed = build->at + size;
+    if (needed <= build->memory_bytes) return;
+    size_t bytes = max_u64(2 * build->memory_bytes, MEMORY_BYTES_FIRST);
+    while (bytes < needed)
+        bytes *= 2;
+    uint8_t *memory = disk_memory_new(bytes);
+    bytes_copy(memory, build->memory, build->at);
+    disk_memory_free(build->memory);
+    build->memory = memory;
+    build->memory_bytes = bytes;
+}
+
+struct segment_build *segment_begin(const struct segment_settings *settings) {
+    check(settings->capacity_bytes >= SEGMENT_BYTES_MIN);
+    check(settings->capacity_bytes % DISK_BLOCK_BYTES == 0);
+    struct segment_build *build = NEW(struct segment_build);
+    build->settings = *settings;
+    struct file_header header = {
+        .format = FILE_FORMAT,
+        .kind = FILE_SEGMENT,
+        .shard = settings->shard,
+        .file_no = settings->number,
+        .file_id = settings->file_id,
+    };
+    memcpy(header.node_id, settings->node_id, FILE_NODE_ID_BYTES);
+    reserve(build, FILE_HEADER_BYTES);
+    build->crc = file_header_encode(&header, build->memory);
+    build->at = SEGMENT_FRAMES_AT;
+    return build;
+}
+
+static void frame_begin(struct segment_build *build) {
+    reserve(build, JOURNAL_FRAME_HEADER_BYTES);
+    build->frame_at = build->at;
+    build->frame = (struct journal_frame){
+        .shard = build->settings.shard,
+        .file_id = build->settings.file_id,
+        .lsn = build->at,
+        .prev_crc = build->crc,
+    };
+    build->at += JOURNAL_FRAME_HEADER_BYTES;
+}
+
+static void frame_end(struct segment_build *build, uint8_t flags) {
+    size_t size = build->at - build->frame_at;
+    size_t whole = journal_frame_size(size - JOURNAL_FRAME_HEADER_BYTES);
+    reserve(build, whole - size);
+    memset(build->memory + build->at, 0, whole - size);
+    build->frame.flags = flags;
+    build->frame.size = (uint32_t)whole;
+    build->crc = journal_frame_put_header(&build->frame, build->memory + build->frame_at);
+    build->at = build->frame_at + whole;
+    build->frame_at = 0;
+}
+
+static void put_record(struct segment_build *build, const struct record *record, size_t size) {
+    reserve(build, size);
+    uint32_t crc = record_encode(record, build->memory + build->at);
+    build->frame.body_crc = journal_frame_fold(build->frame.body_crc, crc);
+    build->frame.record_count++;
+    build->at += size;
+}
+
+/* Bytes that the frames with so many summaries take at most. */
+static uint64_t index_bytes(uint64_t summaries) {
+    uint64_t frames = summaries / INDEX_CAPACITY + 1;
+    uint64_t around = JOURNAL_FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + JOURNAL_FRAME_BLOCK_BYTES;
+    return summaries * SUMMARY_BYTES + frames * around;
+}
+
+/* Whether a record of `size` goes into the frame that is being filled. */
+static bool fits_frame(const struct segment_build *build, size_t size) {
+    if (build->frame_at == 0) return false;
+    size_t taken = build->at - build->frame_at - JOURNAL_FRAME_HEADER_BYTES;
+    return journal_frame_size(taken + size) <= JOURNAL_FRAME_BYTES;
+}
+
+static bool fits(const struct segment_build *build, const struct record *record, size_t size) {
+    if (build->record_count == 0 || build->in_message) return true;
+    uint64_t end = segment_bytes(build) + size;
+    if (!fits_frame(build, size)) end += JOURNAL_FRAME_HEADER_BYTES;
+    uint64_t summaries = build->summaries.count + record->target_count;
+    uint64_t padding = DISK_BLOCK_BYTES;
+    return end + padding + index_bytes(summaries) <= build->settings.capacity_bytes;
+}
+
+bool segment_put(struct segment_build *build, const struct record *record) {
+    check(!build->finished && record_validate(record) == 0);
+    size_t size = record_size(record);
+    if (!fits(build, record, size)) return false;
+    bool same_frame = fits_frame(build, size);
+    if (build->frame_at != 0 && !same_frame) frame_end(build, 0);
+    if (!same_frame) frame_begin(build);
+    put_record(build, record, size);
+    for (uint32_t i = 0; i < record->target_count; i++)
+        summaries_add(&build->summaries, (uint8_t)record->type, &record->targets[i], size);
+    build->record_count++;
+    build->in_message = record->type == RECORD_PART;
+    return true;
+}
+
+uint64_t segment_bytes(const struct segment_build *build) {
+    if (build->frame_at == 0) return build->at;
+    return build->frame_at +
+           journal_frame_size(build->at - build->frame_at - JOURNAL_FRAME_HEADER_BYTES);
+}
+
+uint64_t segment_records(const struct segment_build *build) {
+    return build->record_count;
+}
+
+static void put_index(struct segment_build *build) {
+    uint32_t from = 0;
+    do {
+        size_t bytes =
+            min_u64(build->summaries.count - from, INDEX_CAPACITY) * (size_t)SUMMARY_BYTES;
+        uint8_t *body = bytes ? mem_raw(bytes) : NULL;
+        from += summaries_encode(&build->summaries, from, body, bytes);
+        struct record record = {.type = RECORD_INDEX, .body = bytes_of(body, bytes)};
+        bool last = from == build->summaries.count;
+        frame_begin(build);
+        put_record(build, &record, record_size(&record));
+        frame_end(build, JOURNAL_FRAME_INDEX | (last ? JOURNAL_FRAME_SEAL : 0));
+        mem_free(body);
+    } while (from < build->summaries.count);
+}
+
+void segment_finish(struct segment_build *build, struct disk_request *ret_request) {
+    check(!build->finished && build->record_count != 0);
+    if (build->frame_at != 0) frame_end(build, 0);
+    put_index(build);
+    build->finished = true;
+    *ret_request = (struct disk_request){
+        .kind = DISK_MAKE,
+        .data = build->memory,
+        .size = build->at,
+        .head_size = build->at,
+    };
+    segment_name(build->settings.file_id, ret_request->name);
+}
+
+void segment_free(struct segment_build *build) {
+    if (!build) return;
+    disk_memory_free(build->memory);
+    summaries_deinit(&build->summaries);
+    mem_free(build);
+}
+
+void segment_name(uint64_t file_id, char name[DISK_NAME_BYTES_MAX]) {
+    str_format(name, DISK_NAME_BYTES_MAX, "%016llx.segment", (unsigned long long)file_id);
+}
+
+void segment_ref_put(const struct segment_ref *ref, uint8_t *at) {
+    le_put_u64(at, ref->number);
+    le_put_u64(at + 8, ref->file_id);
+}
+
+uint32_t segment_ref_count(struct bytes body) {
+    return body.size / RECORD_MANIFEST_ENTRY_BYTES;
+}
+
+struct segment_ref segment_ref_at(struct bytes body, uint32_t at) {
+    check(at < segment_ref_count(body));
+    const uint8_t *from = body.data + (size_t)at * RECORD_MANIFEST_ENTRY_BYTES;
+    return (struct segment_ref){.number = le_get_u64(from), .file_id = le_get_u64(from + 8)};
+}
