@@ -159,7 +159,8 @@ static bool recall_all(struct store *store, struct broker *broker, struct regist
             .files_spare = FILES_SPARE,
             .files_budget = (uint32_t)min_u64(
                 settings->journal_budget / JOURNAL_FILE_BYTES, UINT32_MAX),
-            .seed = settings->seed},
+            .seed = settings->seed,
+            .limits = KEEPER_LIMITS},
         .open_disk = open_port,
         .context = store,
     };

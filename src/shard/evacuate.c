@@ -7,11 +7,8 @@
 #include "store/le.h"
 
 enum {
-    SLICE_BYTES = 256 * 1024,            /* copied in one turn */
-    SLICE_QUEUES = 64,                   /* looked at in one turn */
-    CAPACITY_BYTES = 16 * 1024 * 1024,   /* of a segment, unless one message is larger */
-    RETRY_MS = 1000,                     /* after a failure */
-    PUT_OFF_MS = 20,                     /* for a queue that is being emptied or deleted */
+    RETRY_MS = 1000, /* after a failure */
+    PUT_OFF_MS = 20, /* for a queue that is being emptied or deleted */
     QSTATE_HEAD_BYTES = 16,
 };
 
@@ -28,7 +25,7 @@ static struct building *building_begin(struct retirement *retirement) {
         .shard = archive->number,
         .number = building->file->number,
         .file_id = building->file->file_id,
-        .capacity_bytes = CAPACITY_BYTES,
+        .capacity_bytes = keeper->settings.limits.segment_bytes,
     };
     bytes_copy(settings.node_id, keeper->settings.node_id, sizeof settings.node_id);
     building->build = segment_begin(&settings);
@@ -53,16 +50,15 @@ static void building_send(struct retirement *retirement) {
 }
 
 /* A message and its parts are in one segment: who takes the first part takes them all. */
-static bool put_message(struct building *building, const struct message *message,
-    const struct record_target *target) {
-    uint32_t parts = kept_record_parts(message, 1);
+static bool put_message(struct building *building, const struct kept_record *kept) {
+    uint32_t parts = kept_record_parts(kept);
     for (uint32_t i = 0; i < parts; i++) {
-        struct record part = kept_record_part(message, i, target);
+        struct record part = kept_record_part(kept, i);
         bool taken = segment_put(building->build, &part);
         check(taken || i == 0);
         if (!taken) return false;
     }
-    struct record pub = kept_record_pub(message, target, 1);
+    struct record pub = kept_record_pub(kept);
     bool taken = segment_put(building->build, &pub);
     check(taken || parts == 0);
     return taken;
@@ -72,10 +68,12 @@ static bool put_message(struct building *building, const struct message *message
 static struct building *put_somewhere(struct retirement *retirement, const struct message *message,
     const struct record_target *target) {
     struct building *building = building_open(retirement);
-    if (building && put_message(building, message, target)) return building;
+    struct kept_record kept = {
+        message, target, 1, retirement->keeper->settings.limits.part_bytes};
+    if (building && put_message(building, &kept)) return building;
     building_send(retirement);
     building = building_begin(retirement);
-    check(put_message(building, message, target));
+    check(put_message(building, &kept));
     return building;
 }
 
@@ -271,7 +269,8 @@ static bool visit_queue(
 static bool copy_slice(struct retirement *retirement) {
     const struct evacuation *evacuation = job(retirement);
     uint32_t shard = retirement->keeper->shard->number;
-    uint64_t budget = SLICE_BYTES;
+    const struct keeper_limits *limits = &retirement->keeper->settings.limits;
+    uint64_t budget = limits->slice_bytes;
     uint32_t queues = 0;
     while (retirement->file_at < evacuation->file_count) {
         const struct kept_file *file = evacuation->files[retirement->file_at];
@@ -281,7 +280,7 @@ static bool copy_slice(struct retirement *retirement) {
             retirement->touched_at = 0;
             continue;
         }
-        if (budget == 0 || queues++ == SLICE_QUEUES) return false;
+        if (budget == 0 || queues++ == limits->slice_queues) return false;
         if (!visit_queue(retirement, file, part->touched[retirement->touched_at], &budget))
             return false;
         retirement->touched_at++;

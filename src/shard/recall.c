@@ -361,7 +361,9 @@ static struct message *message_of(
         bool ours = recall->parts_of.queue == first.queue && recall->parts_of.seq == first.seq;
         if (ours) parts = bytes_of(recall->parts.data, recall->parts.size);
     }
-    return kept_record_message(recall->broker->shards[home]->pool, view, parts);
+    const struct shard *shard = recall->broker->shards[home];
+    return kept_record_message(
+        shard->pool, view, parts, shard->keeper->settings.limits.part_bytes);
 }
 
 static void on_pub(struct recall *recall, const struct recover_record *record) {

@@ -6,9 +6,8 @@
 #include "shard/keeper.h"
 
 enum {
-    LIVE_PERCENT_MAX = 40,                /* a segment with less is worth copying */
-    GARBAGE_BYTES_MIN = 64 * 1024 * 1024, /* below that segments are left alone, and */
-    GARBAGE_PERCENT_MIN = 50,             /* so they are below that part of what lives */
+    LIVE_PERCENT_MAX = 40,    /* a segment with less is worth copying */
+    GARBAGE_PERCENT_MIN = 50, /* below that part of what lives segments are left alone */
 };
 
 void retirement_init(struct retirement *retirement, struct keeper *keeper) {
@@ -94,7 +93,8 @@ static bool choose_segments(struct archive *archive, struct evacuation *evacuati
     }
     if (evacuation->file_count != 0) return true;
     uint64_t garbage = bytes - min_u64(living, bytes);
-    if (garbage < GARBAGE_BYTES_MIN || garbage * 100 < living * GARBAGE_PERCENT_MIN) return false;
+    uint64_t garbage_min = archive->keeper->settings.limits.garbage_bytes_min;
+    if (garbage < garbage_min || garbage * 100 < living * GARBAGE_PERCENT_MIN) return false;
     list_for (struct kept_file, segment, &archive->segments, in_archive) {
         if (evacuation->file_count == EVACUATION_FILES_MAX) break;
         if (is_worth_copying(segment)) choose_file(evacuation, segment);
