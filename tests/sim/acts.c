@@ -8,6 +8,9 @@
 
 enum { VOLATILE_QUEUES = 5, VOLATILE_EXCHANGES = 3, ROOM_FOR_ACT = 4 };
 
+/* Connections and channels that are left for the founder, who comes after each crash. */
+enum { RESERVED = 32 };
+
 static struct world *world_of(const struct lane *lane) {
     return lane->guest->world;
 }
@@ -28,9 +31,10 @@ static void found_queue(struct lane *lane, uint32_t i) {
     str_format(name, sizeof name, "s%u", i);
     struct card_queue *queue = card_queue(world_of(lane)->card, name);
     queue->stable = true;
+    queue->durable = world_of(lane)->swarm.durable & 1u << i;
     struct expect *expect = lane_ask(lane,
         &(struct method){.kind = METHOD_queue_declare,
-            .queue_declare = {.queue = bytes_text(name), .durable = i % 2 == 0}},
+            .queue_declare = {.queue = bytes_text(name), .durable = queue->durable}},
         METHOD_queue_declare_ok);
     expect->queue = queue;
     str_format(key[0], sizeof key[0], "k%u", i);
@@ -60,7 +64,8 @@ void guest_found(struct guest *guest) {
         (void)lane_ask(lane,
             &(struct method){.kind = METHOD_exchange_declare,
                 .exchange_declare = {.exchange = bytes_text(kinds[i]),
-                    .type = bytes_text(kinds[i])}},
+                    .type = bytes_text(kinds[i]),
+                    .durable = guest->world->swarm.durable_exchanges}},
             METHOD_exchange_declare_ok);
     }
     for (uint32_t i = 0; i < guest->world->swarm.stable; i++)
@@ -171,6 +176,7 @@ static void act_publish(struct lane *lane) {
     if (world->swarm.large_bodies && chance(lane, 5)) letter->size = (uint32_t)dice(lane, 150000);
     if (world->swarm.floods && chance(lane, 30)) letter->size = (uint32_t)dice(lane, 300000);
     letter->asks = may_ask(lane) && chance(lane, 40);
+    letter->in_tx = lane->tx;
     lane_published(lane, letter);
     if (risky) *(lane->tx ? &lane->tx_risky : &lane->risky) = true;
     /* A missing exchange is refused at once too. */
@@ -615,7 +621,7 @@ void guest_act(struct guest *guest) {
     struct prng *load = &world->load;
     uint64_t rare = prng_below(load, 1000);
     if (guest->state == GUEST_AWAY) {
-        guest_connect(guest);
+        if (world->wire_count + RESERVED < WIRES_MAX) guest_connect(guest);
         return;
     }
     if (rare < 6 && swarm->drops) {
@@ -633,8 +639,8 @@ void guest_act(struct guest *guest) {
         return;
     }
     struct lane *lane = guest->lanes[prng_below(load, guest->lane_count)];
-    if (lane->state == LANE_SHUT)
-        lane_open(lane);
-    else if (lane->state == LANE_OPEN && lane->expect_count + ROOM_FOR_ACT < LANE_EXPECTS_MAX)
+    if (lane->state == LANE_SHUT) {
+        if (world->card->lane_count + RESERVED < LANE_UIDS_MAX) lane_open(lane);
+    } else if (lane->state == LANE_OPEN && lane->expect_count + ROOM_FOR_ACT < LANE_EXPECTS_MAX)
         lane_act(lane);
 }

@@ -63,7 +63,7 @@ void guest_send_message(struct guest *guest, uint16_t channel, const struct meth
     str_format(id, sizeof id, "%u", number);
     struct properties properties = {
         .flags = PROPERTY_HAS_message_id | PROPERTY_HAS_delivery_mode,
-        .delivery_mode = (uint8_t)(1 + number % 2),
+        .delivery_mode = (uint8_t)(letter->persistent ? 2 : 1),
         .message_id = bytes_text(id),
     };
     uint8_t table[64];

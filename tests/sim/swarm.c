@@ -18,12 +18,17 @@ void swarm_init(struct swarm *swarm, uint64_t seed) {
         .act_weight = 10 + (uint32_t)prng_below(&prng, 50),
         .wire_weight = 10 + (uint32_t)prng_below(&prng, 50),
         .turn_weight = 10 + (uint32_t)prng_below(&prng, 50),
+        .disk_weight = 5 + (uint32_t)prng_below(&prng, 50),
+        .crash_count = 1 + (uint32_t)prng_below(&prng, 4),
+        .durable = (uint32_t)prng_below(&prng, 16),
+        .persistent = (uint32_t)prng_below(&prng, 3) * 50,
         .starved = (uint32_t)prng_below(&prng, 8),
         .socket_room = 64u << prng_below(&prng, 12),
     };
 #define FEATURE(name, percent) swarm->name = prng_chance(&prng, percent);
     SWARM_FEATURES
 #undef FEATURE
+    swarm->crashes = swarm->crashes && swarm->disk;
 }
 
 void swarm_print(const struct swarm *swarm) {
