@@ -273,8 +273,10 @@ static bool copy_slice(struct retirement *retirement) {
     uint64_t budget = limits->slice_bytes;
     uint32_t queues = 0;
     while (retirement->file_at < evacuation->file_count) {
-        const struct kept_file *file = evacuation->files[retirement->file_at];
+        struct kept_file *file = evacuation->files[retirement->file_at];
         const struct file_part *part = &file->parts[shard];
+        /* A queue that is looked at twice would be copied twice. */
+        if (retirement->touched_at == 0 && retirement->seq_at == 0) kept_file_tidy(file, shard);
         if (retirement->touched_at == part->touched_count) {
             retirement->file_at++;
             retirement->touched_at = 0;

@@ -49,6 +49,9 @@ struct kept_file *kept_file_new(struct archive *archive, bool segment, uint32_t 
 /* Releases it; it must not be in a list. */
 void kept_file_free(struct kept_file *file);
 
+/* Lists each queue of the shard's part once. For a file to which nothing is added any more. */
+void kept_file_tidy(struct kept_file *file, uint32_t shard);
+
 /* Living messages of all shards: never less than there are, and exact once nobody adds. */
 uint64_t kept_file_live(const struct kept_file *file);
 

@@ -40,7 +40,7 @@ void life_begin(struct world *world) {
 
 /* ---- death ---- */
 
-void life_end(struct world *world) {
+static void free_broker(struct world *world) {
     for (uint32_t i = 0; i < world->swarm.shards; i++)
         shard_free(world->broker->shards[i]);
     registrar_free(world->registrar);
@@ -91,8 +91,17 @@ static void lay_to_rest(struct world *world) {
     for (uint32_t i = 0; i < world->swarm.shards; i++)
         shard_drop_queues(world->broker->shards[i]);
     take_turns(world, &now_ms);
-    life_end(world);
+    free_broker(world);
     world->ghost = false;
+}
+
+void life_end(struct world *world) {
+    if (!world->vault) {
+        free_broker(world);
+        return;
+    }
+    vault_crash(world->vault, false);
+    lay_to_rest(world);
 }
 
 void life_crash(struct world *world) {

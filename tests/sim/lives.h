@@ -9,7 +9,7 @@ struct world;
 /* Makes a broker, which gets back what the vault has. */
 void life_begin(struct world *world);
 
-/* Frees a broker that has come to rest. */
+/* Frees a broker that has come to rest. What it may still have to do with its disk is not done. */
 void life_end(struct world *world);
 
 /* The node dies where it stands, and the next broker begins. Nobody is connected then. */

@@ -345,6 +345,15 @@ void reckoning_shutdown(struct world *world) {
         if (!shard_idle(world->broker->shards[i]))
             world_fail(world, liveness, "shard %u still has connections after it was stopped", i);
     }
+    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+        world_wake(world, i);
+        shard_finish_keeping(world->broker->shards[i]);
+    }
+    world_settle(world);
+    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+        if (!shard_kept(world->broker->shards[i]))
+            world_fail(world, liveness, "shard %u has not written everything", i);
+    }
     for (uint32_t i = 0; i < world->swarm.shards; i++)
         shard_drop_queues(world->broker->shards[i]);
     world_settle(world);
