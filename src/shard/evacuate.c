@@ -44,7 +44,6 @@ static void building_send(struct retirement *retirement) {
     if (!building) return;
     segment_finish(building->build, &building->request);
     building->file->bytes = building->request.size;
-    building->file->messages = segment_records(building->build);
     building->sent = true;
     disk_submit(retirement->keeper->archives[0].disk, &building->request);
 }
@@ -61,6 +60,7 @@ static bool put_message(struct building *building, const struct kept_record *kep
     struct record pub = kept_record_pub(kept);
     bool taken = segment_put(building->build, &pub);
     check(taken || parts == 0);
+    building->file->messages += taken; /* its parts do not count */
     return taken;
 }
 
