@@ -101,7 +101,8 @@ struct message *queue_next_kept(const struct queue *queue, uint64_t *seq, uint64
 bool queue_is_dropping(const struct queue *queue);
 
 /* Of a kept queue: the first message that may not be delivered before queue_allow has named a higher
- * limit; at first that is none at all. GET does not look at it: its host does. */
+ * limit; at first that is none at all. A lower one changes nothing. GET does not look at it: its
+ * host does. */
 void queue_allow(struct queue *queue, uint64_t limit);
 
 /* Whether a consumer could have a message if it were not for the limit. */

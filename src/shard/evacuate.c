@@ -405,6 +405,9 @@ bool evacuate_turn(struct retirement *retirement) {
     if (retirement->phase == EVACUATION_COPYING) {
         if (!copy_slice(retirement)) return true;
         building_send(retirement);
+        /* What was settled and not copied may have its end in the next file: that it is settled
+         * must be stable before its beginning goes. */
+        retirement->position = max_u64(retirement->position, retirement->keeper->last_position);
         retirement->phase = EVACUATION_WRITING;
     }
     if (retirement->phase == EVACUATION_WRITING) {

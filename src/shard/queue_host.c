@@ -233,7 +233,8 @@ static bool keep_message(
 }
 
 /* What the op has settled is recorded, and its answer waits for that if it promises so. */
-static void after_kept_op(struct shard *shard, struct queue_slot *slot, const struct op *op) {
+static void after_kept_op(
+    struct shard *shard, struct queue_slot *slot, const struct op *op, bool kept) {
     struct keeper *keeper = shard->keeper;
     keeper_take_settlements(keeper, slot);
     for (uint32_t i = 0; i < shard->effects.count; i++) {
@@ -249,7 +250,9 @@ static void after_kept_op(struct shard *shard, struct queue_slot *slot, const st
         shard->effects.count = 0; /* it was the only one */
         check(i == 0);
     }
-    if (op->kind != OP_ENQUEUE && op->kind != OP_SETTLE) keeper_extend_limit(keeper, slot);
+    /* keeper_put has looked after persistent messages. */
+    bool announced = op->kind == OP_ENQUEUE && kept;
+    if (!announced && op->kind != OP_SETTLE) keeper_extend_limit(keeper, slot);
 }
 
 void queue_host_allow(struct shard *shard, queue_ref ref, uint64_t limit) {
@@ -272,8 +275,9 @@ void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mai
     const struct op *op = &mail->op;
     struct queue_slot *slot = slot_find(shard, mail->ref);
     bool of_kept = slot && slot->shelf;
+    bool kept = false;
     if (op->kind == OP_ENQUEUE) {
-        bool kept = of_kept && keep_message(shard, slot, op, from);
+        kept = of_kept && keep_message(shard, slot, op, from);
         count_enqueue(shard, from, op, kept);
     }
     if (__builtin_expect(slot == NULL, 0)) {
@@ -283,7 +287,7 @@ void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mai
     struct credit *credit = op->kind == OP_CONSUME ? link_credit(shard, op->connection) : NULL;
     queue_apply(slot->queue, op, credit, &shard->effects);
     if (op->kind != OP_ENQUEUE) count_op(shard, op);
-    if (of_kept) after_kept_op(shard, slot, op);
+    if (of_kept) after_kept_op(shard, slot, op, kept);
     release_effects(shard, mail->ref);
     if (op->kind == OP_CANCEL || op->kind == OP_CONSUME) link_drop_if_unused(shard, op->connection);
     owe(shard, slot->queue);

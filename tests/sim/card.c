@@ -132,7 +132,7 @@ static void check_crashes(
     if (copy->state == COPY_GONE)
         world_fail(card->world, resurrected,
             "message %u of %s comes, though it was not there after the crash", number, name);
-    if (copy->carried && copy->seen && !sighting->redelivered)
+    if (copy->flagged && !sighting->redelivered)
         world_fail(card->world, unflagged,
             "message %u of %s comes again after a crash without the flag", number, name);
 }
@@ -284,6 +284,7 @@ void card_recovered(
     check_survival(card, queue, letter, copy, there);
     copy->confused = false;
     copy->carried = there;
+    copy->flagged = there && copy->seen;
     if (!there) {
         copy->state = COPY_GONE;
         return;

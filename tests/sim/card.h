@@ -61,6 +61,7 @@ struct copy {
     bool confused; /* where it is cannot be known */
     bool seen;     /* somebody was given it */
     bool carried;  /* through a crash: it was there afterwards */
+    bool flagged;  /* and had been given to somebody before: the flag must say so */
     bool sealed;   /* that it is settled is stable */
 };
 
