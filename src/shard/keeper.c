@@ -402,6 +402,19 @@ bool keeper_mark(struct keeper *keeper, struct peer *peer) {
 
 /* ---- the turn ---- */
 
+static void count_written(const struct keeper *keeper) {
+    struct counters *counters = &keeper->shard->counters;
+    uint64_t bytes = 0;
+    uint64_t commits = 0;
+    for (uint32_t i = 0; i < keeper->archive_count; i++) {
+        const struct journal_counts *counts = journal_counts(keeper->archives[i].journal);
+        bytes += counts->bytes;
+        commits += counts->frames;
+    }
+    counter_set(&counters->journal_bytes, bytes);
+    counter_set(&counters->journal_commits, commits);
+}
+
 bool keeper_turn(struct keeper *keeper) {
     struct shard *shard = keeper->shard;
     flush_gathered(keeper);
@@ -413,6 +426,7 @@ bool keeper_turn(struct keeper *keeper) {
     }
     release_limits(keeper);
     release_mail(keeper);
+    count_written(keeper);
     return retirement_turn(&keeper->retirement);
 }
 
