@@ -340,6 +340,10 @@ void shard_finish_keeping(struct shard *shard) {
     if (shard->keeper) keeper_finish(shard->keeper);
 }
 
+void shard_end_keeping(struct shard *shard) {
+    keeper_free(shard->keeper);
+}
+
 bool shard_kept(const struct shard *shard) {
     return !shard->keeper || keeper_idle(shard->keeper);
 }

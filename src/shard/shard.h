@@ -205,6 +205,10 @@ void shard_drop_queues(struct shard *shard);
 void shard_finish_keeping(struct shard *shard);
 bool shard_kept(const struct shard *shard);
 
+/* Releases the keeper, if there is one: its disks have handed back everything, and the queues are
+ * gone. */
+void shard_end_keeping(struct shard *shard);
+
 /* Posts an op to its queue's shard. */
 struct op *shard_post_op(struct shard *shard, queue_ref queue);
 
