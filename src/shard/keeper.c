@@ -101,6 +101,7 @@ struct archive *keeper_add_archive(
         .disk = disk,
         .shard = number,
         .file_bytes = keeper->settings.file_bytes,
+        .file_bytes_first = keeper->settings.file_bytes_first,
         .files_spare = keeper->settings.files_spare,
         .seed = keeper->settings.seed ^ number * 0x9e3779b97f4a7c15u,
         .calls = &JOURNAL_CALLS,
