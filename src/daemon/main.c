@@ -26,6 +26,7 @@ struct daemon {
     int listeners[LISTENERS_MAX];
     int management; /* -1: none */
     int metrics;
+    uint8_t node_id[NODE_ID_BYTES];
 };
 
 static int complain(int status, const struct config_why *why) {
@@ -70,6 +71,19 @@ static bool bind_all(struct daemon *daemon, struct config_why *why) {
         return false;
     return bind_http(
         config->metrics_none, &config->metrics_ip, config->metrics_port, &daemon->metrics, why);
+}
+
+/* ---- the data directory ---- */
+
+static bool open_data(
+    struct daemon *daemon, struct metadata **ret_metadata, struct config_why *why) {
+    struct metadata_settings settings = {
+        .directory = daemon->options.config.data_dir.text, .create = true};
+    struct metadata_problem problem;
+    if (datadir_node_id(settings.directory, daemon->node_id, why) != 0) return false;
+    if (metadata_open(&settings, ret_metadata, &problem) == 0) return true;
+    str_format(why->text, sizeof why->text, "%s", problem.text);
+    return false;
 }
 
 /* ---- what is said ---- */
@@ -178,7 +192,9 @@ int main(int argc, char **argv) {
     struct server_options options = server_options(&daemon);
     if (options.shards > SHARDS_MAX) options.shards = SHARDS_MAX;
     say_start(&daemon, &options);
-    struct server *server = server_start(&options);
+    if (!open_data(&daemon, &options.metadata, &why)) return complain(EXIT_FAILED, &why);
+    struct server *server = server_start(&options, &why);
+    if (!server) return complain(EXIT_FAILED, &why);
     say_ready(&daemon);
     server_run(server, on_reload, &daemon);
     notify_send("STOPPING=1");

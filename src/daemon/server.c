@@ -1,6 +1,7 @@
 /* server: the running broker: its threads, listeners, and its end.
  *
  *     main thread    the registrar's loop, and signals
+ *     definitions    commits what the registrar has gathered (shard/definitions_thread.h)
  *     shard threads  one loop each; the first one also accepts
  *     admin thread   HTTP (src/admin)
  */
@@ -21,6 +22,7 @@
 #include "net/listener.h"
 #include "net/socket.h"
 #include "shard/client.h"
+#include "shard/definitions_thread.h"
 #include "shard/registrar.h"
 
 enum {
@@ -43,6 +45,7 @@ struct server {
     const struct log *log;
     struct broker *broker;
     struct registrar *registrar;
+    struct definitions_thread *definitions;
     struct admin *admin;
     struct loop *loop; /* the registrar's */
     struct worker *workers;
@@ -210,6 +213,11 @@ static void bell(void *context, uint32_t actor) {
         loop_bell(server->workers[actor].loop);
 }
 
+static void definitions_bell(void *context) {
+    struct server *server = context;
+    loop_bell(server->loop);
+}
+
 static void *worker_main(void *context) {
     struct worker *worker = context;
     char name[16];
@@ -245,7 +253,36 @@ static void watch_signals(struct server *server) {
     }
 }
 
-struct server *server_start(const struct server_options *options) {
+/* Everything is quiet; what is not the admin side's goes. */
+static void release(struct server *server) {
+    struct broker *broker = server->broker;
+    for (uint32_t i = 0; i < broker->shard_count; i++)
+        shard_free(broker->shards[i]);
+    definitions_thread_free(server->definitions);
+    loop_free(server->loop);
+    registrar_free(server->registrar);
+    broker_free(broker);
+    mem_free(server->workers);
+    mem_free(server);
+}
+
+/* Makes what is durable, before any thread runs. Recovery of messages would come next, and wants to
+ * know which queue an id is. */
+static bool load(struct server *server, struct config_why *ret_why) {
+    struct metadata_problem problem;
+    struct restore_index index = {0};
+    int error = registrar_load(server->registrar, &index, &problem);
+    restore_index_deinit(&index);
+    if (!error) return true;
+    str_format(ret_why->text, sizeof ret_why->text, "%s", problem.text);
+    registrar_give_up(server->registrar);
+    for (uint32_t i = 0; i < server->broker->shard_count; i++)
+        loop_free(server->workers[i].loop);
+    release(server);
+    return false;
+}
+
+struct server *server_start(const struct server_options *options, struct config_why *ret_why) {
     check(options->listener_count <= LISTENERS_MAX);
     struct server *server = NEW(struct server);
     server->log = options->log;
@@ -253,11 +290,13 @@ struct server *server_start(const struct server_options *options) {
         .session = options->session, .log = options->log, .memory_limit = options->memory_limit};
     io_random(NULL, (uint8_t *)&settings.hash_seed, sizeof settings.hash_seed);
     server->broker = broker_new(options->shards, &settings, bell, server);
-    server->registrar = registrar_new(server->broker, NULL);
+    server->definitions = definitions_thread_new(options->metadata, definitions_bell, server);
+    server->registrar = registrar_new(server->broker, definitions_thread_seam(server->definitions));
     server->loop = loop_new(&REGISTRAR_ACTOR, server);
     server->workers = mem_new_array(options->shards, sizeof *server->workers);
     for (uint32_t i = 0; i < options->shards; i++)
         worker_start(server, i);
+    if (!load(server, ret_why)) return NULL;
     server->listener_count = options->listener_count;
     for (uint32_t i = 0; i < options->listener_count; i++)
         server->listeners[i] = listener_start(
@@ -370,12 +409,30 @@ static void settle_mail(struct server *server) {
     }
 }
 
+/* Commits what is open. At the end of the process a failure is final. */
+static void finish_definitions(struct server *server) {
+    struct log_line line;
+    do {
+        definitions_thread_wait(server->definitions);
+        settle_mail(server);
+    } while (!registrar_settled(server->registrar) &&
+             !atomic_load(&server->broker->definitions_failing));
+    if (!registrar_settled(server->registrar)) {
+        log_begin(&line, "definitions.lost");
+        log_put_text(&line, "note", "changes that nobody was told of could not be written");
+        log_end(&line, server->log, LEVEL_ERROR);
+    }
+    registrar_give_up(server->registrar);
+    settle_mail(server);
+}
+
 void server_free(struct server *server) {
     struct broker *broker = server->broker;
     admin_close(server->admin);
     for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_drop_connections(broker->shards[i]);
     settle_mail(server);
+    finish_definitions(server);
     for (uint32_t i = 0; i < broker->shard_count; i++) {
         socket_close_finishing(server->workers[i].loop);
         loop_free(server->workers[i].loop);
@@ -383,12 +440,6 @@ void server_free(struct server *server) {
     for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_drop_queues(broker->shards[i]);
     settle_mail(server);
-    for (uint32_t i = 0; i < broker->shard_count; i++)
-        shard_free(broker->shards[i]);
     admin_free(server->admin);
-    loop_free(server->loop);
-    registrar_free(server->registrar);
-    broker_free(broker);
-    mem_free(server->workers);
-    mem_free(server);
+    release(server);
 }
