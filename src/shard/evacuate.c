@@ -256,6 +256,7 @@ static bool visit_queue(
         retirement->put_off = true;
         return true;
     }
+    if (slot->shelf->visited == retirement->walk) return true;
     for (uint32_t i = 0; i < slot->shelf->count; i++) {
         const struct stay *stay = &slot->shelf->stays[i];
         uint64_t end = min_u64(shelf_end(slot->shelf, i), queue_next_seq(slot->queue));
@@ -264,6 +265,7 @@ static bool visit_queue(
     }
     if (needs_facts(job(retirement), slot))
         retirement->position = max_u64(retirement->position, put_facts(keeper, slot));
+    slot->shelf->visited = retirement->walk;
     return true;
 }
 
@@ -278,6 +280,7 @@ static bool copy_slice(struct retirement *retirement) {
         const struct file_part *part = &file->parts[shard];
         if (retirement->touched_at == part->touched_count) {
             retirement->file_at++;
+            retirement->walk++;
             retirement->touched_at = 0;
             continue;
         }
@@ -397,6 +400,7 @@ bool evacuate_turn(struct retirement *retirement) {
     if (retirement->phase == EVACUATION_NONE) {
         retirement->file_at = retirement->touched_at = 0;
         retirement->seq_at = 0;
+        retirement->walk++;
         retirement->put_off = retirement->failed = false;
         retirement->position = 0;
         retirement->phase = EVACUATION_COPYING;

@@ -68,6 +68,7 @@ struct shelf {
     struct kept_file **ghosts; /* files with nothing of it but settled messages, beside the runs' */
     uint32_t ghost_count;
     struct kept_file *touched; /* the latest file that lists it */
+    uint64_t visited;          /* by which walk of the retirement last */
     uint64_t delivered;        /* messages below may have been delivered: recorded */
     uint32_t delivered_step;   /* how far ahead that is recorded */
 };
