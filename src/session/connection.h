@@ -91,6 +91,7 @@ struct session {
     struct channel *recent;    /* the one used last, or NULL */
     struct list busy;          /* channels with something to say in session_flush */
     uint64_t parked_bytes;     /* kept input of all parked channels */
+    uint64_t unwritten_bytes;  /* in the outbox */
     uint64_t reply_bytes;      /* put into the outbox for the client's input since it was empty */
 
     struct outbox outbox;

@@ -21,7 +21,7 @@ struct session *session_new(const struct session_settings *settings,
     session->frame_max = HANDSHAKE_FRAME_MAX;
     session->deadline_ms = UINT64_MAX;
     list_init(&session->busy);
-    outbox_init(&session->outbox, chunks, pool);
+    outbox_init(&session->outbox, chunks, pool, &session->unwritten_bytes);
     buffer_init(&session->partial, SIZE_MAX);
     return session;
 }
@@ -42,6 +42,7 @@ void session_free(struct session *session) {
     mem_free(session->alarm);
     buffer_deinit(&session->partial);
     outbox_deinit(&session->outbox);
+    check(session->unwritten_bytes == 0);
     mem_free(session);
 }
 
