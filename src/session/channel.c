@@ -391,7 +391,7 @@ void channel_on_channel_close(struct channel *channel, const struct amqp_channel
     /* close-ok says that the consumers are gone and that what was unacked is back in its place. */
     uint32_t request = connection_next_id(channel->session);
     channel_park(channel, WAIT_CLOSE, request);
-    channel->session->calls->fence(channel->session->host, channel->number, request);
+    channel->session->calls->fence(channel->session->host, channel->number, request, false);
 }
 
 void channel_on_left(struct channel *channel) {

@@ -114,8 +114,9 @@ struct session_calls {
         struct answer *ret_answer);
     void (*settle)(void *host, const struct settle *settle);
     /* Answers with REPLY_OK, never at once, when everything that was asked before (cancels,
-     * settlements, publishes) has been done by the queues. */
-    void (*fence)(void *host, uint16_t channel, uint32_t request);
+     * settlements, publishes) has been done by the queues. With `stable` it answers when what the
+     * queues have recorded of it is stable, too. */
+    void (*fence)(void *host, uint16_t channel, uint32_t request, bool stable);
     /* Grants `count` tokens of a channel's shared prefetch to a consumer. With 0 it says that
      * deliveries need tokens from now on: the shared prefetch came after the consumer. */
     void (*grant)(void *host, queue_ref queue, uint16_t channel, uint32_t tag_id,

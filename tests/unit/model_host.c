@@ -129,7 +129,8 @@ static void on_settle(void *host, const struct settle *settle) {
     }
 }
 
-static void on_fence(void *host, uint16_t channel, uint32_t request) {
+static void on_fence(void *host, uint16_t channel, uint32_t request, bool stable) {
+    (void)stable;
     put_pending(host, (struct model_pending){PENDING_FENCE, channel, request, 0, 0, false});
 }
 
