@@ -38,6 +38,7 @@ void channel_free(struct channel *channel) {
     if (!channel) return;
     check(channel->state == CHANNEL_CLOSED);
     check(!channel->parked);
+    check(!channel->held);
     check(list_empty(&channel->consumers));
     list_remove_if_linked(&channel->in_busy);
     mem_free(channel->last_queue);

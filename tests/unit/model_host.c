@@ -21,14 +21,27 @@ static bool on_vhost(void *host, struct bytes vhost, struct answer *ret_answer) 
     return true;
 }
 
+struct answer model_changed(struct world *world, uint16_t channel, bool no_wait) {
+    struct answer answer = {.name = "1"};
+    if (model_chance(world, 40)) return answer;
+    if (world->ticket == 0 || model_chance(world, 60)) world->ticket++;
+    answer.ticket = world->ticket;
+    answer.messages = (uint32_t)answer.ticket;
+    if (!no_wait) world->channels[channel].ticket = answer.ticket;
+    return answer;
+}
+
+/* The name says what the client wants: here "w" is no_wait. */
 static bool on_change(void *host, uint16_t channel, uint32_t request, const struct change *change,
     struct answer *ret_answer) {
-    (void)host;
-    (void)channel;
-    (void)request;
-    (void)change;
-    ret_answer->code = REPLY_OK;
-    return true;
+    struct world *world = host;
+    bool no_wait = change->name.data[0] == 'w';
+    if (model_chance(world, 40)) {
+        *ret_answer = model_changed(world, channel, no_wait);
+        return true;
+    }
+    put_pending(world, (struct model_pending){PENDING_CHANGE, channel, request, 0, 0, no_wait});
+    return false;
 }
 
 struct answer model_consumed(struct world *world, uint32_t index) {
@@ -85,18 +98,19 @@ uint64_t model_take_seq(struct world *world, queue_ref queue, bool no_ack) {
     return seq;
 }
 
-struct message *model_new_message(struct world *world) {
+struct message *model_new_message(struct world *world, uint16_t channel) {
     uint32_t size = model_chance(world, 10) ? model_below(world, 20000) : model_below(world, 50);
-    struct message *message =
-        message_new(world->pool, BYTES(""), BYTES("key"), bytes_of("\0\0", 2), size);
+    const uint64_t *ticket = &world->channels[channel].ticket;
+    struct message *message = message_new(
+        world->pool, BYTES(""), bytes_of(ticket, sizeof *ticket), bytes_of("\0\0", 2), size);
     memset(message_body_data(message), 'm', size);
     return message;
 }
 
-struct answer model_got(struct world *world, queue_ref queue, bool no_ack) {
+struct answer model_got(struct world *world, uint16_t channel, queue_ref queue, bool no_ack) {
     struct answer answer = {.queue = queue};
     if (model_chance(world, 30) || world->next_seq[queue] == SEQS_MAX) return answer;
-    answer.message = model_new_message(world);
+    answer.message = model_new_message(world, channel);
     answer.seq = model_take_seq(world, queue, no_ack);
     return answer;
 }
@@ -106,7 +120,7 @@ static bool on_get(void *host, uint16_t channel, uint32_t request, struct bytes 
     struct world *world = host;
     queue_ref ref = (queue_ref)(queue.data[0] - '0');
     if (model_chance(world, 30)) {
-        *ret_answer = model_got(world, ref, no_ack);
+        *ret_answer = model_got(world, channel, ref, no_ack);
         return true;
     }
     put_pending(world, (struct model_pending){PENDING_GET, channel, request, 0, ref, no_ack});
@@ -115,8 +129,12 @@ static bool on_get(void *host, uint16_t channel, uint32_t request, struct bytes 
 
 static bool on_purge(
     void *host, uint16_t channel, uint32_t request, struct bytes queue, struct answer *ret_answer) {
+    (void)host;
+    (void)channel;
+    (void)request;
     (void)queue;
-    return on_change(host, channel, request, NULL, ret_answer);
+    ret_answer->code = REPLY_OK;
+    return true;
 }
 
 static void on_settle(void *host, const struct settle *settle) {

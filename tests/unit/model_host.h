@@ -33,12 +33,12 @@ struct model_consumer {
 };
 
 struct model_pending {
-    enum { PENDING_CONSUME, PENDING_CANCEL, PENDING_GET, PENDING_FENCE } kind;
+    enum { PENDING_CONSUME, PENDING_CANCEL, PENDING_GET, PENDING_CHANGE, PENDING_FENCE } kind;
     uint16_t channel;
     uint32_t request;
     uint32_t consumer; /* index */
     queue_ref queue;
-    bool no_ack;
+    bool no_ack; /* change: no_wait */
 };
 
 struct model_publish {
@@ -58,6 +58,7 @@ struct model_channel {
     uint32_t first_publish; /* of this incarnation, in world.publishes */
     uint64_t tags[TAGS_MAX];
     uint32_t tag_count; /* deliveries that wait for our ack */
+    uint64_t ticket;    /* the highest that a reply on this number waits for */
 };
 
 struct world {
@@ -79,8 +80,12 @@ struct world {
     struct model_publish publishes[PUBLISHES_MAX];
     uint32_t publish_count;
     struct model_channel channels[CHANNELS + 1];
+    bool closed;     /* the client has heard close-ok */
+    uint64_t ticket; /* of the last commit */
+    uint64_t stable;
     uint32_t delivered_count;
     uint32_t confirmed_count;
+    uint32_t changed_count;
 };
 
 static inline uint32_t model_below(struct world *world, uint32_t bound) {
@@ -97,13 +102,16 @@ extern const struct session_calls MODEL_CALLS;
 /* The next seq of a queue, on its way; with no_ack it is settled. */
 uint64_t model_take_seq(struct world *world, queue_ref queue, bool no_ack);
 
-/* A message of any size. */
-struct message *model_new_message(struct world *world);
+/* The routing key says which commit has to be stable when it arrives. */
+struct message *model_new_message(struct world *world, uint16_t channel);
 
 /* What a get is answered with: a message, or none. */
-struct answer model_got(struct world *world, queue_ref queue, bool no_ack);
+struct answer model_got(struct world *world, uint16_t channel, queue_ref queue, bool no_ack);
 
 /* The consumer of that index exists now; gives what its client is answered. */
 struct answer model_consumed(struct world *world, uint32_t index);
+
+/* The client learns the ticket from the count of messages. */
+struct answer model_changed(struct world *world, uint16_t channel, bool no_wait);
 
 #endif

@@ -3,6 +3,7 @@
  *
  *   every delivery is settled exactly once, whoever closes what and when
  *   what a client is told to be confirmed had all its confirms
+ *   no client hears of a change before its commit is stable, nor what its channel said later
  *   a consumer that needs tokens is granted no more than the limit leaves
  *   nothing is left in memory
  */
@@ -15,8 +16,13 @@ enum { STEPS = 1200 };
 
 /* ---- the client's ears ---- */
 
-static void hear_delivery(struct world *world, uint16_t number, uint64_t tag) {
+static void hear_delivery(
+    struct world *world, uint16_t number, uint64_t tag, struct bytes routing_key) {
     struct model_channel *channel = &world->channels[number];
+    uint64_t ticket;
+    assert_int_equal(routing_key.size, sizeof ticket);
+    memcpy(&ticket, routing_key.data, sizeof ticket);
+    assert_true(ticket <= world->stable);
     assert_true(channel->open);
     if (channel->tag_count == TAGS_MAX) return;
     channel->tags[channel->tag_count++] = tag;
@@ -54,10 +60,16 @@ static void channel_is_gone(struct world *world, uint16_t number) {
 static void hear_method(struct world *world, uint16_t channel, const struct method *method) {
     switch ((int)method->kind) {
     case METHOD_basic_deliver:
-        hear_delivery(world, channel, method->basic_deliver.delivery_tag);
+        hear_delivery(
+            world, channel, method->basic_deliver.delivery_tag, method->basic_deliver.routing_key);
         break;
     case METHOD_basic_get_ok:
-        hear_delivery(world, channel, method->basic_get_ok.delivery_tag);
+        hear_delivery(
+            world, channel, method->basic_get_ok.delivery_tag, method->basic_get_ok.routing_key);
+        break;
+    case METHOD_queue_declare_ok:
+        assert_true(method->queue_declare_ok.message_count <= world->stable);
+        world->changed_count += method->queue_declare_ok.message_count != 0;
         break;
     case METHOD_basic_ack:
         hear_confirm(
@@ -73,6 +85,11 @@ static void hear_method(struct world *world, uint16_t channel, const struct meth
         say_method(world, channel, &(struct method){.kind = METHOD_channel_close_ok});
         break;
     case METHOD_connection_close: world->over = true; break;
+    case METHOD_connection_close_ok:
+        for (uint16_t i = 1; i <= CHANNELS; i++)
+            assert_true(world->channels[i].ticket <= world->stable);
+        world->closed = true;
+        break;
     default: break;
     }
 }
@@ -222,8 +239,14 @@ static void say_something(struct world *world) {
     }
     struct method method = {0};
     uint32_t what = model_below(world, 100);
-    if (what < 30) {
+    if (what < 25) {
         say_publish(world, number);
+    } else if (what < 30) {
+        bool no_wait = model_chance(world, 20);
+        method.kind = METHOD_queue_declare;
+        method.queue_declare = (struct amqp_queue_declare){
+            .queue = no_wait ? BYTES("w") : BYTES("1"), .no_wait = no_wait};
+        say_method(world, number, &method);
     } else if (what < 65) {
         say_settlement(world, number);
     } else if (what < 75) {
@@ -269,9 +292,11 @@ static void answer_one(struct world *world) {
     } else if (pending.kind == PENDING_CANCEL) {
         world->consumers[pending.consumer].alive = false;
     } else if (pending.kind == PENDING_GET) {
-        answer = model_got(world, pending.queue, pending.no_ack);
+        answer = model_got(world, pending.channel, pending.queue, pending.no_ack);
         /* A late no-ack answer may be given back; the queue would ignore that. */
         if (answer.message && pending.no_ack) world->state[answer.queue][answer.seq] = SEQ_OUT;
+    } else if (pending.kind == PENDING_CHANGE) {
+        answer = model_changed(world, pending.channel, pending.no_ack);
     }
     session_on_answer(world->session, pending.channel, pending.request, &answer, 1);
     if (pending.kind == PENDING_GET && answer.message && pending.no_ack)
@@ -295,7 +320,7 @@ static void deliver(struct world *world, uint32_t index) {
     struct effect effect = effect_for(world, index, EFFECT_DELIVER);
     if (consumer->shared) consumer->tokens--;
     effect.flags = consumer->no_ack ? EFFECT_NO_ACK : 0;
-    effect.message = model_new_message(world);
+    effect.message = model_new_message(world, consumer->channel);
     effect.seq = model_take_seq(world, consumer->queue, consumer->no_ack);
     session_on_deliver(world->session, consumer->queue, &effect, 1);
 }
@@ -316,7 +341,13 @@ static void tokens(struct world *world, uint32_t index) {
     session_on_tokens(world->session, consumer->queue, &effect);
 }
 
+static void commit_some(struct world *world) {
+    world->stable += model_below(world, (uint32_t)(world->ticket - world->stable) + 1);
+    session_on_stable(world->session, world->stable);
+}
+
 static void broker_step(struct world *world) {
+    if (model_chance(world, 5)) commit_some(world);
     if (world->consumer_count == 0 || model_chance(world, 30)) {
         answer_one(world);
         return;
@@ -340,15 +371,18 @@ static void broker_step(struct world *world) {
     }
 }
 
+static void confirm_one(struct world *world, struct model_publish *publish) {
+    if (publish->left == 0) return;
+    bool ok = !model_chance(world, 3);
+    publish->left--;
+    if (!ok) publish->refused = true;
+    session_on_confirm(world->session, publish->channel, publish->epoch, publish->seqno, ok);
+}
+
 static void confirm_some(struct world *world) {
     for (uint32_t tries = model_below(world, 10); tries > 0 && world->publish_count != 0; tries--) {
         uint32_t back = model_below(world, (uint32_t)min_u64(world->publish_count, 40));
-        struct model_publish *publish = &world->publishes[world->publish_count - 1 - back];
-        if (publish->left == 0) continue;
-        bool ok = !model_chance(world, 3);
-        publish->left--;
-        if (!ok) publish->refused = true;
-        session_on_confirm(world->session, publish->channel, publish->epoch, publish->seqno, ok);
+        confirm_one(world, &world->publishes[world->publish_count - 1 - back]);
     }
 }
 
@@ -399,7 +433,30 @@ static void finish(struct world *world) {
     buffer_deinit(&world->heard);
 }
 
-static void run(uint64_t seed, uint32_t *delivered_count, uint32_t *confirmed_count) {
+/* The client closes: all that it was promised comes before close-ok. */
+static void close_connection(struct world *world) {
+    say_method(world, 0, &(struct method){.kind = METHOD_connection_close});
+    for (int tries = 0; !world->left; tries++) {
+        assert_true(tries < 10000);
+        answer_one(world);
+        for (uint32_t i = 0; i < world->publish_count; i++)
+            confirm_one(world, &world->publishes[i]);
+    }
+    listen(world);
+    if (model_chance(world, 50)) session_on_left(world->session, 1);
+    while (session_holds(world->session)) {
+        assert_false(world->finished);
+        commit_some(world);
+        session_check(world->session);
+        listen(world);
+    }
+    session_on_left(world->session, 1);
+    listen(world);
+    assert_true(world->finished);
+    assert_true(world->closed);
+}
+
+static void run(uint64_t seed, struct world *totals) {
     struct world *world = NEW(struct world);
     prng_init(&world->prng, seed);
     world->pool = message_pool_new(0);
@@ -420,21 +477,26 @@ static void run(uint64_t seed, uint32_t *delivered_count, uint32_t *confirmed_co
         listen(world);
         if (step % 8 == 0) session_check(world->session);
     }
-    *delivered_count += world->delivered_count;
-    *confirmed_count += world->confirmed_count;
+    totals->delivered_count += world->delivered_count;
+    totals->confirmed_count += world->confirmed_count;
+    totals->changed_count += world->changed_count;
+    if (!world->left && model_chance(world, 50)) close_connection(world);
+    totals->closed |= world->closed;
     finish(world);
     mem_free(world);
 }
 
 static void conversations_leave_nothing_behind(void **state) {
     (void)state;
-    uint32_t delivered_count = 0;
-    uint32_t confirmed_count = 0;
+    struct world *totals = NEW(struct world);
     for (uint64_t seed = 0; seed < 150; seed++)
-        run(seed, &delivered_count, &confirmed_count);
+        run(seed, totals);
     /* The runs have not been about nothing. */
-    assert_true(delivered_count > 5000);
-    assert_true(confirmed_count > 1000);
+    assert_true(totals->delivered_count > 5000);
+    assert_true(totals->confirmed_count > 1000);
+    assert_true(totals->changed_count > 500);
+    assert_true(totals->closed);
+    mem_free(totals);
 }
 
 int main(void) {
