@@ -78,6 +78,7 @@ struct shard *shard_new(struct broker *broker, uint32_t number, const struct sha
     shard->peers = mem_new_array(broker->shard_count, sizeof *shard->peers);
     list_init(&shard->pump);
     list_init(&shard->dirty);
+    list_init(&shard->holding);
     deadlines_init(&shard->deadlines);
     for (uint32_t i = 0; i < broker->shard_count; i++)
         fifo_init(&shard->peers[i].marks, sizeof(struct stable_mark));

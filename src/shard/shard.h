@@ -165,6 +165,7 @@ struct shard {
     uint32_t *client_next;
     uint32_t *client_generation;
     _Atomic uint32_t client_count; /* open ones and those assigned but not adopted yet */
+    struct list holding;           /* connections that wait for a commit of definitions */
     struct list dirty;             /* connections with something to flush or to write */
     struct deadlines deadlines;
     uint64_t ticket_stable; /* definitions up to this ticket are stable, as far as we were told */
