@@ -59,13 +59,6 @@ struct record kept_record_pub(
     };
 }
 
-uint64_t kept_record_bytes(const struct record_view *pub) {
-    uint64_t id = pub->message_id;
-    uint64_t before = (id & 0xff) + (id >> 8 & 0xff) + (id >> 40);
-    uint64_t size = (uint64_t)pub->flags * PART_BYTES + pub->body.size;
-    return size >= before ? size : 0;
-}
-
 struct message *kept_record_message(
     struct message_pool *pool, const struct record_view *pub, struct bytes parts) {
     uint64_t id = pub->message_id;

@@ -20,9 +20,6 @@ struct record kept_record_part(
 struct record kept_record_pub(
     const struct message *message, const struct record_target *targets, uint32_t target_count);
 
-/* Bytes of a message's run as a PUB says, parts included; 0 for a PUB that makes no sense. */
-uint64_t kept_record_bytes(const struct record_view *pub);
-
 /* The message of a PUB whose parts, one behind the other, are `parts` (empty when it has none).
  * NULL when sizes do not fit. With one reference. */
 struct message *kept_record_message(
