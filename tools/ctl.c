@@ -146,6 +146,13 @@ static const char *text_of(json_t *object, const char *key) {
     return text ? text : "?";
 }
 
+static const char *alarms_text(json_t *node) {
+    bool memory = json_is_true(json_object_get(node, "mem_alarm"));
+    bool disk = json_is_true(json_object_get(node, "disk_free_alarm"));
+    if (memory) return disk ? "Memory alarm\nFree disk space alarm" : "Memory alarm";
+    return disk ? "Free disk space alarm" : "(none)";
+}
+
 static void print_status(json_t *overview, json_t *node) {
     json_t *objects = json_object_get(overview, "object_totals");
     json_t *messages = json_object_get(overview, "queue_totals");
@@ -157,8 +164,7 @@ static void print_status(json_t *overview, json_t *node) {
     printf("Node name: %s\n", text_of(overview, "node"));
     printf("Shards: %lld\n", number_of(node, "processors"));
     printf("Data directory: %s\n", text_of(node, "data_dir"));
-    printf("\nAlarms\n\n%s\n",
-        json_is_true(json_object_get(node, "mem_alarm")) ? "Memory alarm" : "(none)");
+    printf("\nAlarms\n\n%s\n", alarms_text(node));
     printf("\nMemory\n\n");
     printf("Resident: %.1f MiB\n", (double)number_of(node, "mem_used") / mebibyte);
     printf("Messages: %.1f MiB\n", (double)number_of(node, "mem_messages") / mebibyte);

@@ -53,17 +53,23 @@ static json_t *healthy(void) {
     return json_pack("{s:s}", "status", "ok");
 }
 
+static void put_alarm(json_t *alarms, const struct node *node, const char *resource) {
+    json_array_append_new(alarms,
+        json_pack("{s:o, s:s}", "node", value_text(bytes_text(node->name)), "resource", resource));
+}
+
 static void answer_alarms(struct question *question) {
     const struct node *node = question->api->node;
     if (!broker_alarm(node->broker)) {
         answer_json(question->call, 200, healthy());
         return;
     }
-    json_t *alarm =
-        json_pack("{s:o, s:s}", "node", value_text(bytes_text(node->name)), "resource", "memory");
+    json_t *alarms = json_array();
+    if (atomic_load(&node->broker->memory_alarm)) put_alarm(alarms, node, "memory");
+    if (atomic_load(&node->broker->disk_alarms) != 0) put_alarm(alarms, node, "disk");
     answer_json(question->call, 503,
-        json_pack("{s:s, s:s, s:[o]}", "status", "failed", "reason",
-            "There are alarms in effect in the cluster", "alarms", alarm));
+        json_pack("{s:s, s:s, s:o}", "status", "failed", "reason",
+            "There are alarms in effect in the cluster", "alarms", alarms));
 }
 
 /* The one virtual host is there as long as the process is. */
@@ -74,8 +80,9 @@ static void answer_healthy(struct question *question) {
 /* Without a login, for load balancers and supervisors. */
 static void answer_health(struct question *question) {
     const char *alarm = broker_alarm(question->api->node->broker);
-    web_answer(question->call, alarm ? 503 : 200, "text/plain",
-        alarm ? bytes_text("low on memory\n") : BYTES("ok\n"));
+    char text[64];
+    str_format(text, sizeof text, "%s\n", alarm ? alarm : "ok");
+    web_answer(question->call, alarm ? 503 : 200, "text/plain", bytes_text(text));
 }
 
 /* ---- things that are known at once ---- */

@@ -14,7 +14,8 @@ void figures_read(const struct node *node, struct figures *ret_figures) {
     *ret_figures = (struct figures){
         .descriptors_max = node->descriptors_max,
         .memory_limit = broker->memory_limit,
-        .memory_alarm = broker_alarm(broker) != NULL,
+        .memory_alarm = atomic_load(&broker->memory_alarm),
+        .disk_alarm = atomic_load(&broker->disk_alarms) != 0,
         .shards = broker->shard_count,
         .node_name = node->name,
         .cluster_name = broker->settings.cluster_name,

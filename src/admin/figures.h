@@ -12,6 +12,7 @@ struct figures {
     uint64_t memory_limit;  /* bytes */
     uint64_t message_bytes; /* memory of messages */
     bool memory_alarm;
+    bool disk_alarm;
     uint32_t shards;
     const char *node_name; /* borrowed */
     const char *cluster_name;

@@ -8,4 +8,11 @@
  * until the process ends, or -1 with the reason. */
 int datadir_lock(const char *path, struct config_why *ret_why) MUST_USE;
 
+enum { NODE_ID_BYTES = 16 };
+
+/* The id of the node that the directory belongs to, which is made with it and never changes: 32 hex
+ * digits in the file node.id. Gives 0, or -1 with the reason. */
+int datadir_node_id(
+    const char *path, uint8_t ret_id[NODE_ID_BYTES], struct config_why *ret_why) MUST_USE;
+
 #endif

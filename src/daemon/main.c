@@ -26,6 +26,7 @@ struct daemon {
     int listeners[LISTENERS_MAX];
     int management; /* -1: none */
     int metrics;
+    uint8_t node_id[NODE_ID_BYTES];
 };
 
 static int complain(int status, const struct config_why *why) {
@@ -72,6 +73,19 @@ static bool bind_all(struct daemon *daemon, struct config_why *why) {
         config->metrics_none, &config->metrics_ip, config->metrics_port, &daemon->metrics, why);
 }
 
+/* ---- the data directory ---- */
+
+static bool open_data(
+    struct daemon *daemon, struct metadata **ret_metadata, struct config_why *why) {
+    struct metadata_settings settings = {
+        .directory = daemon->options.config.data_dir.text, .create = true};
+    struct metadata_problem problem;
+    if (datadir_node_id(settings.directory, daemon->node_id, why) != 0) return false;
+    if (metadata_open(&settings, ret_metadata, &problem) == 0) return true;
+    str_format(why->text, sizeof why->text, "%s", problem.text);
+    return false;
+}
+
 /* ---- what is said ---- */
 
 static void say_start(struct daemon *daemon, const struct server_options *options) {
@@ -83,8 +97,10 @@ static void say_start(struct daemon *daemon, const struct server_options *option
     log_put_text(&line, "data_dir", daemon->options.config.data_dir.text);
     log_put_number(&line, "descriptors", options->descriptors_max);
     log_end(&line, &daemon->log, LEVEL_INFO);
-    log_begin(&line, "server.volatile");
-    log_put_text(&line, "note", "messages are kept in memory only and do not survive a restart");
+    if (options->durability == DURABILITY_FSYNC) return;
+    log_begin(&line, "server.durability_os");
+    log_put_text(&line, "note",
+        "confirmed messages survive the end of the broker, but not the loss of power");
     log_end(&line, &daemon->log, LEVEL_WARNING);
 }
 
@@ -151,6 +167,9 @@ static struct server_options server_options(struct daemon *daemon) {
         .management = daemon->management,
         .metrics = daemon->metrics,
         .data_dir = config->data_dir.text,
+        .durability = (enum durability)config->durability,
+        .journal_budget = config->journal_budget,
+        .salvage = daemon->options.salvage,
         .log = &daemon->log,
         .session = {.product = config->product_name.text,
             .version = config->product_version.text,
@@ -178,7 +197,10 @@ int main(int argc, char **argv) {
     struct server_options options = server_options(&daemon);
     if (options.shards > SHARDS_MAX) options.shards = SHARDS_MAX;
     say_start(&daemon, &options);
-    struct server *server = server_start(&options);
+    if (!open_data(&daemon, &options.metadata, &why)) return complain(EXIT_FAILED, &why);
+    bytes_copy(options.node_id, daemon.node_id, sizeof options.node_id);
+    struct server *server = server_start(&options, &why);
+    if (!server) return complain(EXIT_FAILED, &why);
     say_ready(&daemon);
     server_run(server, on_reload, &daemon);
     notify_send("STOPPING=1");

@@ -1,6 +1,7 @@
 /* server: the running broker: its threads, listeners, and its end.
  *
  *     main thread    the registrar's loop, and signals
+ *     definitions    commits what the registrar has gathered (shard/definitions_thread.h)
  *     shard threads  one loop each; the first one also accepts
  *     admin thread   HTTP (src/admin)
  */
@@ -19,14 +20,18 @@
 #include "base/memory.h"
 #include "base/str.h"
 #include "daemon/config.h"
+#include "daemon/store.h"
 #include "net/listener.h"
 #include "net/socket.h"
 #include "shard/client.h"
+#include "shard/definitions_thread.h"
 #include "shard/registrar.h"
 
 enum {
     STOP_GRACE_MS = 5000, /* for clients to answer connection.close */
-    STOP_LOOK_MS = 20     /* how often the end is looked for while stopping */
+    STOP_LOOK_MS = 20,    /* how often the end is looked for while stopping */
+    KEEP_LOOK_US = 200,   /* the same for journals */
+    KEEP_TRIES_MAX = 50000
 };
 
 /* One shard's thread. */
@@ -44,6 +49,8 @@ struct server {
     const struct log *log;
     struct broker *broker;
     struct registrar *registrar;
+    struct definitions_thread *definitions;
+    struct store *store;
     struct admin *admin;
     struct loop *loop; /* the registrar's */
     struct worker *workers;
@@ -218,6 +225,11 @@ static void bell(void *context, uint32_t actor) {
         loop_bell(server->workers[actor].loop);
 }
 
+static void definitions_bell(void *context) {
+    struct server *server = context;
+    loop_bell(server->loop);
+}
+
 static void *worker_main(void *context) {
     struct worker *worker = context;
     char name[16];
@@ -254,7 +266,42 @@ static void watch_signals(struct server *server) {
     }
 }
 
-struct server *server_start(const struct server_options *options) {
+/* Everything is quiet; what is not the admin side's goes. */
+static void release(struct server *server) {
+    struct broker *broker = server->broker;
+    for (uint32_t i = 0; i < broker->shard_count; i++)
+        shard_free(broker->shards[i]);
+    definitions_thread_free(server->definitions);
+    loop_free(server->loop);
+    registrar_free(server->registrar);
+    broker_free(broker);
+    mem_free(server->workers);
+    mem_free(server);
+}
+
+static void wake_shard(void *context, uint32_t shard) {
+    struct server *server = context;
+    loop_bell(server->workers[shard].loop);
+}
+
+/* Everything that was durable in the last run, before any thread runs. */
+static bool load(struct server *server, const struct server_options *options,
+    struct config_why *ret_why) {
+    struct store_settings settings = {
+        .data_dir = options->data_dir,
+        .durability = options->durability,
+        .journal_budget = options->journal_budget,
+        .salvage = options->salvage,
+        .log = server->log,
+        .bell = wake_shard,
+        .context = server,
+    };
+    bytes_copy(settings.node_id, options->node_id, sizeof settings.node_id);
+    io_random(NULL, (uint8_t *)&settings.seed, sizeof settings.seed);
+    return store_open(server->broker, server->registrar, &settings, &server->store, ret_why);
+}
+
+struct server *server_start(const struct server_options *options, struct config_why *ret_why) {
     check(options->listener_count <= LISTENERS_MAX);
     struct server *server = NEW(struct server);
     server->log = options->log;
@@ -262,11 +309,14 @@ struct server *server_start(const struct server_options *options) {
         .session = options->session, .log = options->log, .memory_limit = options->memory_limit};
     io_random(NULL, (uint8_t *)&settings.hash_seed, sizeof settings.hash_seed);
     server->broker = broker_new(options->shards, &settings, bell, server);
-    server->registrar = registrar_new(server->broker, NULL);
+    server->definitions = definitions_thread_new(options->metadata, definitions_bell, server);
+    server->registrar = registrar_new(server->broker, definitions_thread_seam(server->definitions));
     server->loop = loop_new(&REGISTRAR_ACTOR, server);
     server->workers = mem_new_array(options->shards, sizeof *server->workers);
     for (uint32_t i = 0; i < options->shards; i++)
         worker_start(server, i);
+    /* The process ends then: what has been made so far goes with it. */
+    if (!load(server, options, ret_why)) return NULL;
     server->listener_count = options->listener_count;
     for (uint32_t i = 0; i < options->listener_count; i++)
         server->listeners[i] = listener_start(
@@ -379,25 +429,58 @@ static void settle_mail(struct server *server) {
     }
 }
 
+/* Commits what is open. At the end of the process a failure is final. */
+static void finish_definitions(struct server *server) {
+    struct log_line line;
+    do {
+        definitions_thread_wait(server->definitions);
+        settle_mail(server);
+    } while (!registrar_settled(server->registrar) &&
+             !atomic_load(&server->broker->definitions_failing));
+    if (!registrar_settled(server->registrar)) {
+        log_begin(&line, "definitions.lost");
+        log_put_text(&line, "note", "changes that nobody was told of could not be written");
+        log_end(&line, server->log, LEVEL_ERROR);
+    }
+    registrar_give_up(server->registrar);
+    settle_mail(server);
+}
+
+/* Lets the journals write what they have, and a witness behind it. A disk that does not answer any
+ * more is not waited for longer than connections are. */
+static void finish_keeping(struct server *server) {
+    struct broker *broker = server->broker;
+    for (uint32_t i = 0; i < broker->shard_count; i++)
+        shard_finish_keeping(broker->shards[i]);
+    for (int tries = 0; tries < KEEP_TRIES_MAX; tries++) {
+        bool kept = true;
+        settle_mail(server);
+        for (uint32_t i = 0; i < broker->shard_count; i++)
+            kept = shard_kept(broker->shards[i]) && kept;
+        if (kept) return;
+        usleep(KEEP_LOOK_US);
+    }
+}
+
 void server_free(struct server *server) {
     struct broker *broker = server->broker;
     admin_close(server->admin);
     for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_drop_connections(broker->shards[i]);
     settle_mail(server);
+    finish_definitions(server);
+    finish_keeping(server);
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        shard_drop_queues(broker->shards[i]);
+        shard_end_keeping(broker->shards[i]);
+    }
+    store_close(server->store);
+    settle_mail(server);
+    /* Nobody rings their bells any more. */
     for (uint32_t i = 0; i < broker->shard_count; i++) {
         socket_close_finishing(server->workers[i].loop);
         loop_free(server->workers[i].loop);
     }
-    for (uint32_t i = 0; i < broker->shard_count; i++)
-        shard_drop_queues(broker->shards[i]);
-    settle_mail(server);
-    for (uint32_t i = 0; i < broker->shard_count; i++)
-        shard_free(broker->shards[i]);
     admin_free(server->admin);
-    loop_free(server->loop);
-    registrar_free(server->registrar);
-    broker_free(broker);
-    mem_free(server->workers);
-    mem_free(server);
+    release(server);
 }

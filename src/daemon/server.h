@@ -3,7 +3,10 @@
 #define DAEMON_SERVER_H
 
 #include "base/log.h"
+#include "daemon/config.h"
+#include "daemon/datadir.h"
 #include "shard/shard.h"
+#include "store/metadata.h"
 
 struct server;
 
@@ -17,13 +20,19 @@ struct server_options {
     int management; /* HTTP; -1 for none */
     int metrics;
     const char *data_dir;
+    struct metadata *metadata; /* the definitions in it; taken */
+    uint8_t node_id[NODE_ID_BYTES];
+    enum durability durability;
+    uint64_t journal_budget; /* bytes, for each shard */
+    bool salvage;
     struct log *log;
     struct session_settings session;
 };
 
-/* A server whose threads run and whose listeners accept. Aborts only on our own bugs or without
- * memory or threads. */
-struct server *server_start(const struct server_options *options);
+/* A server whose threads run and whose listeners accept, with what was durable in the last run; or
+ * NULL with the reason, when that cannot be read. Aborts only on our own bugs or without memory or
+ * threads. */
+struct server *server_start(const struct server_options *options, struct config_why *ret_why);
 
 /* Runs the registrar on the calling thread until SIGTERM or SIGINT; then stops accepting, closes
  * connections in order and returns when they are gone or after the grace time. A second signal

@@ -38,6 +38,7 @@ void channel_free(struct channel *channel) {
     if (!channel) return;
     check(channel->state == CHANNEL_CLOSED);
     check(!channel->parked);
+    check(!channel->held);
     check(list_empty(&channel->consumers));
     list_remove_if_linked(&channel->in_busy);
     mem_free(channel->last_queue);
@@ -391,7 +392,7 @@ void channel_on_channel_close(struct channel *channel, const struct amqp_channel
     /* close-ok says that the consumers are gone and that what was unacked is back in its place. */
     uint32_t request = connection_next_id(channel->session);
     channel_park(channel, WAIT_CLOSE, request);
-    channel->session->calls->fence(channel->session->host, channel->number, request);
+    channel->session->calls->fence(channel->session->host, channel->number, request, false);
 }
 
 void channel_on_left(struct channel *channel) {

@@ -47,6 +47,7 @@ struct content;
 struct tx;
 struct consuming;
 struct parked_input;
+struct held;
 
 struct channel {
     struct session *session;
@@ -63,6 +64,7 @@ struct channel {
     uint32_t request;            /* what the parked channel waits for */
     struct parked_input *parked; /* kept input, or NULL */
     struct list_node in_busy;    /* in session->busy, see channel_wake */
+    struct held *held;           /* what the client may not hear yet (session/held.h), or NULL */
 
     struct effect *lost; /* kept by channel_lose_consumer, owned; NULL when there are none */
     uint32_t lost_count;
@@ -127,7 +129,7 @@ void channel_lose_consumer(struct channel *channel, const struct effect *effect)
 /* Tells what channel_lose_consumer has kept. */
 void channel_tell_lost(struct channel *channel);
 
-/* A channel in state NEW. channel_free wants it CLOSED. */
+/* A channel in state NEW. channel_free wants it CLOSED, with nothing held. */
 struct channel *channel_new(struct session *session, uint16_t number, uint32_t epoch);
 void channel_free(struct channel *channel);
 

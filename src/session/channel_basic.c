@@ -8,11 +8,11 @@
 #include "session/channel_tx.h"
 #include "session/confirms.h"
 #include "session/consuming.h"
+#include "session/held.h"
 #include "session/publish.h"
 
 struct outgoing channel_outgoing(const struct channel *channel) {
-    struct session *session = channel->session;
-    return (struct outgoing){&session->outbox, session->frame_max, channel->number};
+    return (struct outgoing){held_outbox(channel), channel->session->frame_max, channel->number};
 }
 
 /* ---- the ledger ---- */
@@ -186,6 +186,7 @@ void channel_on_basic_get(struct channel *channel, const struct amqp_basic_get *
 
 static void on_got(struct channel *channel, const struct answer *answer) {
     struct message *message = answer->message;
+    held_wait(channel, answer->ticket);
     if (!message) {
         channel_reply(channel, &(struct method){.kind = METHOD_basic_get_empty});
         return;
@@ -208,7 +209,7 @@ void channel_basic_on_answer(
     if (wait == WAIT_CONSUME) {
         channel_on_consumed(channel, answer);
     } else if (wait == WAIT_CANCEL) {
-        channel_on_cancelled(channel);
+        channel_on_cancelled(channel, answer);
     } else if (answer->code != REPLY_OK) {
         channel_fault(channel, answer->code, "%s", answer->text);
     } else {

@@ -28,7 +28,7 @@ void channel_lend_tokens(struct channel *channel);
 
 /* Answers to WAIT_CONSUME and WAIT_CANCEL. */
 void channel_on_consumed(struct channel *channel, const struct answer *answer);
-void channel_on_cancelled(struct channel *channel);
+void channel_on_cancelled(struct channel *channel, const struct answer *answer);
 
 /* Cancels every consumer without a word to the client, and releases channel->consuming. */
 void channel_cancel_all(struct channel *channel);

@@ -6,6 +6,7 @@
 #include "session/base64url.h"
 #include "session/channel_basic.h"
 #include "session/consuming.h"
+#include "session/held.h"
 
 enum { TAG_RANDOM_BYTES = 16 };
 
@@ -176,6 +177,7 @@ void channel_on_consumed(struct channel *channel, const struct answer *answer) {
     consumer->queue = answer->queue;
     consumer->handle = answer->consumer;
     channel->consumer_count++;
+    if (!channel->no_wait) held_wait(channel, answer->ticket);
     reply_consume_ok(channel, channel_consumer_tag(consumer));
 }
 
@@ -223,9 +225,10 @@ void channel_on_basic_cancel(struct channel *channel, const struct amqp_basic_ca
     channel_park(channel, WAIT_CANCEL, request);
 }
 
-void channel_on_cancelled(struct channel *channel) {
+void channel_on_cancelled(struct channel *channel, const struct answer *answer) {
     struct channel_consumer *consumer = channel->consuming->waiting;
     check(consumer != NULL);
+    if (!channel->no_wait) held_wait(channel, answer->ticket);
     reply_cancel_ok(channel, channel_consumer_tag(consumer));
     remove_consumer(channel, consumer);
 }

@@ -4,7 +4,7 @@
  * absence. */
 #include "base/memory.h"
 #include "session/base64url.h"
-#include "session/channel.h"
+#include "session/held.h"
 #include "session/reply_to.h"
 
 enum { NAME_RANDOM_BYTES = 16 };
@@ -272,7 +272,10 @@ void channel_topology_on_answer(
     struct channel *channel, enum channel_wait wait, const struct answer *answer) {
     if (answer->code != REPLY_OK) {
         channel_fault(channel, answer->code, "%s", answer->text);
-    } else if (wait == WAIT_PURGE) {
+        return;
+    }
+    if (!channel->no_wait) held_wait(channel, answer->ticket);
+    if (wait == WAIT_PURGE) {
         reply_unless(channel->no_wait, channel,
             &(struct method){.kind = METHOD_queue_purge_ok,
                 .queue_purge_ok = {.message_count = answer->messages}});

@@ -1,7 +1,8 @@
 /* channel_tx: the classes tx and confirm. Publishes and acks wait for tx.commit; commit-ok waits
- * for every queue's word that it has its messages.
+ * for every queue's word that it has its messages, and for a fence behind what was settled.
  *
  *   tx.select -> publishes and acks are kept -> tx.commit: all handed over -> confirms -> commit-ok
+ *                                    |                               \----> fence ----/
  *                                    \-------> tx.rollback: publishes dropped, acks undone
  *
  * Where a publish goes is decided when it comes, as in RabbitMQ. What was acked stays unacked below
@@ -40,6 +41,7 @@ struct tx {
     struct kept_settled settled;
     uint64_t commit_seqno;  /* of the commit under way, or the last one */
     uint32_t missing_count; /* confirms of it */
+    bool fenced;            /* the fence behind its settlements is not back */
     bool refused;           /* a queue said no */
 };
 
@@ -150,8 +152,13 @@ static void finish_commit(struct channel *channel) {
     channel_reply(channel, &(struct method){.kind = METHOD_tx_commit_ok});
 }
 
+static bool commit_waits(const struct tx *tx) {
+    return tx->missing_count != 0 || tx->fenced;
+}
+
 void channel_on_tx_commit(struct channel *channel, const struct amqp_tx_commit *arguments) {
     (void)arguments;
+    struct session *session = channel->session;
     struct tx *tx = channel->tx;
     if (!tx) {
         refuse_plain(channel);
@@ -162,19 +169,29 @@ void channel_on_tx_commit(struct channel *channel, const struct amqp_tx_commit *
     tx->refused = false;
     for (uint32_t i = 0; i < tx->publish_count; i++)
         publish_kept(channel, &tx->publishes[i]);
-    drop_publishes(tx, channel->session->pool);
+    drop_publishes(tx, session->pool);
+    tx->fenced = tx->settled.count != 0;
     settle_kept(channel);
-    if (tx->missing_count == 0) {
-        finish_commit(channel);
+    uint32_t request = connection_next_id(session);
+    if (tx->fenced) session->calls->fence(session->host, channel->number, request, true);
+    if (commit_waits(tx)) {
+        channel_park(channel, WAIT_COMMIT, request);
     } else {
-        channel_park(channel, WAIT_COMMIT, connection_next_id(channel->session));
+        finish_commit(channel);
     }
 }
 
-/* A commit's answer is the last of its confirms, not a call of the host. */
+/* The fence is back. The channel waits on if confirms are missing. */
 void channel_tx_on_answer(struct channel *channel, const struct answer *answer) {
     (void)answer;
-    finish_commit(channel);
+    struct tx *tx = channel->tx;
+    check(tx->fenced);
+    tx->fenced = false;
+    if (commit_waits(tx)) {
+        channel_park(channel, WAIT_COMMIT, connection_next_id(channel->session));
+    } else {
+        finish_commit(channel);
+    }
 }
 
 void channel_tx_on_confirm(struct channel *channel, uint64_t seqno, bool ok) {
@@ -182,7 +199,7 @@ void channel_tx_on_confirm(struct channel *channel, uint64_t seqno, bool ok) {
     if (!tx || seqno != tx->commit_seqno || tx->missing_count == 0) return;
     tx->missing_count--;
     if (!ok) tx->refused = true;
-    if (tx->missing_count != 0) return;
+    if (commit_waits(tx)) return;
     check(channel->wait == WAIT_COMMIT);
     struct session *session = channel->session;
     uint16_t number = channel->number;

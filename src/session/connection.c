@@ -13,6 +13,7 @@
 #include "session/channel.h"
 #include "session/complaint.h"
 #include "session/handshake.h"
+#include "session/held.h"
 
 enum {
     CHANNELS_MIN = 2,          /* most connections have one or two channels */
@@ -46,6 +47,7 @@ void connection_enter(struct session *session, enum connection_state state) {
     check(edges[session->state] & 1u << state);
     session->state = (uint8_t)state;
     if (state == CONNECTION_OPEN || state == CONNECTION_DRAINING) session->deadline_ms = UINT64_MAX;
+    if (state == CONNECTION_CLOSED) held_drop_all(session);
 }
 
 const char *connection_state_name(enum connection_state state) {
@@ -126,6 +128,23 @@ static void remove_channel(struct session *session, struct channel *channel) {
     channel_free(channel);
 }
 
+/* A closed channel stays while something of it is held: the next one of its number speaks behind
+ * that. */
+static void remove_if_over(struct session *session, struct channel *channel) {
+    if (channel->state == CHANNEL_CLOSED && !channel->held) remove_channel(session, channel);
+}
+
+/* A new channel in the place of a closed one of which something is held. */
+static struct channel *renew_channel(struct session *session, struct channel *old) {
+    check(old->state == CHANNEL_CLOSED);
+    struct channel *channel = channel_new(session, old->number, ++session->next_epoch);
+    held_hand_on(old, channel);
+    session->channels[find_place(session, old->number)] = channel;
+    session->recent = channel;
+    channel_free(old);
+    return channel;
+}
+
 uint32_t connection_next_id(struct session *session) {
     session->next_id++;
     if (session->next_id == 0) session->next_id = 1;
@@ -134,16 +153,41 @@ uint32_t connection_next_id(struct session *session) {
 
 /* ---- speaking ---- */
 
-void connection_put(struct session *session, uint16_t channel, const struct method *method) {
+static void put_into(struct outbox *outbox, uint16_t channel, const struct method *method) {
     size_t size = METHOD_FRAME_BYTES;
     if (method->kind == METHOD_connection_start) {
         size += (size_t)method->connection_start.server_properties.size;
     }
-    struct writer writer = outbox_writer(&session->outbox, size);
+    struct writer writer = outbox_writer(outbox, size);
     frame_put_method(&writer, channel, method);
     check(!writer.bad);
-    outbox_keep(&session->outbox, &writer);
+    outbox_keep(outbox, &writer);
+}
+
+void connection_put(struct session *session, uint16_t number, const struct method *method) {
+    if (number != 0 && session_holds(session)) {
+        const struct channel *channel = connection_find_channel(session, number);
+        check(channel != NULL);
+        if (channel->held) {
+            put_into(held_outbox(channel), number, method);
+            return;
+        }
+    }
+    put_into(&session->outbox, number, method);
     session->said_ms = session->now_ms;
+}
+
+/* Says the last that this connection says, behind all that is held. */
+static void put_farewell(struct session *session, const struct method *method) {
+    if (!session_holds(session)) {
+        connection_put(session, 0, method);
+        return;
+    }
+    check(!session->farewell);
+    session->farewell = NEW(struct outbox);
+    outbox_init(
+        session->farewell, session->outbox.chunks, session->pool, &session->unwritten_bytes);
+    put_into(session->farewell, 0, method);
 }
 
 /* RabbitMQ cuts to 252 bytes and "..."; here no character is cut in two. */
@@ -167,17 +211,16 @@ void connection_reply_text(
 
 static void put_close(struct session *session, enum reply_code code, enum method_kind kind,
     const struct reply_text *text) {
-    connection_put(session, 0,
-        &(struct method){
-            .kind = METHOD_connection_close,
-            .connection_close =
-                {
-                    .reply_code = (uint16_t)code,
-                    .reply_text = bytes_of(text->data, text->size),
-                    .class_id = method_class_id(kind),
-                    .method_id = method_method_id(kind),
-                },
-        });
+    put_farewell(session, &(struct method){
+                              .kind = METHOD_connection_close,
+                              .connection_close =
+                                  {
+                                      .reply_code = (uint16_t)code,
+                                      .reply_text = bytes_of(text->data, text->size),
+                                      .class_id = method_class_id(kind),
+                                      .method_id = method_method_id(kind),
+                                  },
+                          });
 }
 
 /* ---- ends ---- */
@@ -215,8 +258,24 @@ void connection_drained(struct session *session) {
 void connection_on_left(struct session *session) {
     check(session->left_called);
     if (session->state != CONNECTION_LEAVING) return;
-    connection_put(session, 0, &(struct method){.kind = METHOD_connection_close_ok});
-    connection_finish(session);
+    put_farewell(session, &(struct method){.kind = METHOD_connection_close_ok});
+    if (!session->farewell) connection_finish(session);
+}
+
+/* Nothing is held any more: close goes out, or close-ok, which is the end. */
+static void say_farewell(struct session *session) {
+    outbox_move(&session->outbox, session->farewell, session->farewell->size);
+    held_drop_all(session);
+    if (session->state == CONNECTION_LEAVING) connection_finish(session);
+}
+
+void connection_on_stable(struct session *session, uint64_t ticket) {
+    list_for_safe (struct held, held, &session->held, in_session) {
+        struct channel *channel = held->channel;
+        if (!held_release(held, ticket)) continue;
+        if (connection_is_open(session)) remove_if_over(session, channel);
+    }
+    if (session->farewell && !session_holds(session)) say_farewell(session);
 }
 
 static uint64_t close_ok_deadline(const struct session *session) {
@@ -254,6 +313,9 @@ void connection_fault_list(struct session *session, enum reply_code code, enum m
     connection_reply_text(&text, code, format, arguments);
     connection_complain(session, 0, code, &text);
     end_channels(session);
+    /* A client hears of its fault at once, and of nothing that is held. That the broker stops is no
+     * fault: it is said behind what has been done. */
+    if (code != REPLY_CONNECTION_FORCED) held_drop_all(session);
     put_close(session, code, kind, &text);
     connection_enter(session, CONNECTION_CLOSING);
     session->deadline_ms = close_ok_deadline(session);
@@ -322,6 +384,7 @@ static void on_connection_frame(struct session *session, const struct frame *fra
  * raised. */
 static struct channel *get_channel(struct session *session, uint16_t number) {
     struct channel *channel = connection_find_channel(session, number);
+    if (channel && channel->state == CHANNEL_CLOSED) return renew_channel(session, channel);
     if (channel) return channel;
     uint32_t limit = session->channel_max ? session->channel_max : UINT16_MAX;
     if (session->channel_count < limit) return add_channel(session, number);
@@ -339,9 +402,7 @@ static void on_channel_frame(struct session *session, const struct frame *frame)
         return;
     }
     channel_on_frame(channel, frame);
-    if (channel->state == CHANNEL_CLOSED && connection_is_open(session)) {
-        remove_channel(session, channel);
-    }
+    if (connection_is_open(session)) remove_if_over(session, channel);
 }
 
 void connection_on_frame(struct session *session, const struct frame *frame) {
@@ -539,7 +600,7 @@ void connection_on_channel_left(struct session *session, struct channel *channel
     struct parked_input *input = channel->parked;
     channel->parked = NULL;
     channel_on_left(channel);
-    remove_channel(session, channel);
+    remove_if_over(session, channel);
     if (input) replay(session, number, input);
     connection_drained(session);
 }

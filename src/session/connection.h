@@ -29,7 +29,8 @@ enum connection_state {
     CONNECTION_ENTERING, /* calls->open_vhost is under way; input waits */
     CONNECTION_OPEN,
     CONNECTION_DRAINING, /* the client has closed; parked channels finish what came before */
-    CONNECTION_LEAVING,  /* calls->leave is under way; close-ok follows session_on_left */
+    CONNECTION_LEAVING,  /* calls->leave is under way; close-ok follows session_on_left, and what
+                            is held */
     CONNECTION_CLOSING,  /* we have closed; close-ok is awaited */
     CONNECTION_CLOSED,   /* nothing is read or said any more */
     CONNECTION_STATE_COUNT
@@ -91,7 +92,12 @@ struct session {
     struct channel *recent;    /* the one used last, or NULL */
     struct list busy;          /* channels with something to say in session_flush */
     uint64_t parked_bytes;     /* kept input of all parked channels */
-    uint64_t reply_bytes;      /* put into the outbox for the client's input since it was empty */
+    uint64_t unwritten_bytes;  /* in the outbox, held, and in the farewell */
+    uint64_t reply_bytes;      /* said for the client's input since all had been written */
+
+    uint64_t stable_ticket;  /* the host has told: commits up to here are stable */
+    struct list held;        /* struct held (session/held.h) */
+    struct outbox *farewell; /* owned: to be said when nothing is held; NULL when there is none */
 
     struct outbox outbox;
     struct buffer partial; /* an incomplete last frame; or all input while channel 0 waits */
@@ -107,7 +113,8 @@ struct channel *connection_find_channel(struct session *session, uint16_t number
  * its channel can still be undone. */
 uint32_t connection_next_id(struct session *session);
 
-/* Writes a method frame. `channel` 0 is the connection itself. */
+/* Writes a method frame, behind what is held of its channel. `channel` 0 is the connection itself.
+ */
 void connection_put(struct session *session, uint16_t channel, const struct method *method);
 
 /* Closes the connection for a fault: sends connection.close with "CODE_NAME - text" and the ids of
@@ -140,7 +147,7 @@ void connection_reply_text(struct reply_text *ret_text, enum reply_code code, co
 void connection_complain(
     struct session *session, uint16_t channel, enum reply_code code, const struct reply_text *text);
 
-/* The only place that changes the state; checks that the edge exists. */
+/* The only place that changes the state; checks that the edge exists. CLOSED drops what is held. */
 void connection_enter(struct session *session, enum connection_state state);
 
 /* The state's name for people, and as RabbitMQ's reply texts have it; static text. */
@@ -152,11 +159,15 @@ void connection_drop(struct session *session);
 /* Gives back what the channels held and calls leave; only the first call does. */
 void connection_leave(struct session *session);
 
-/* Leaves if that was not done, and ends: what is in the outbox is the last that is said. */
+/* Leaves if that was not done, and ends: what is in the outbox is the last that is said; what is
+ * held is dropped. */
 void connection_finish(struct session *session);
 
 /* calls->leave is done. */
 void connection_on_left(struct session *session);
+
+/* Commits up to this ticket are stable: releases what is held of all channels. */
+void connection_on_stable(struct session *session, uint64_t ticket);
 
 /* Ends the handshake for a wrong user or password: 403 for clients that can take it. */
 void connection_refuse_login(struct session *session);

@@ -5,8 +5,9 @@
  *
  * A piece is a stretch of a chunk or of a message's body. What is written into the tail right
  * behind the last piece extends that piece, so small frames cost no pieces of their own. A chunk
- * counts the pieces that point into it; it is given back when the last of them has been written and
- * it is not the tail. With the last byte the tail and the ring go too. */
+ * counts who needs it: the pieces that point into it, perhaps of another outbox to which they were
+ * moved, and the outbox whose tail it is. The last of them gives it back. With the last byte the
+ * tail and the ring go too. */
 #include "session/outbox.h"
 
 #include "base/memory.h"
@@ -19,7 +20,7 @@ enum {
 
 struct chunk {
     struct chunk *next; /* in the pool */
-    uint32_t pieces;    /* that point into data */
+    uint32_t refs;      /* pieces that point into data, and the outbox whose tail it is */
     uint32_t size;      /* used */
     uint32_t capacity;
     uint8_t data[];
@@ -35,6 +36,7 @@ struct piece {
     bool of_message;
 };
 
+/* With one reference: the tail's. */
 static struct chunk *take_chunk(struct chunk_pool *pool, size_t size) {
     pool->used_count++;
     struct chunk *chunk = pool->spare;
@@ -47,14 +49,14 @@ static struct chunk *take_chunk(struct chunk_pool *pool, size_t size) {
         chunk->capacity = (uint32_t)capacity;
     }
     chunk->next = NULL;
-    chunk->pieces = 0;
+    chunk->refs = 1;
     chunk->size = 0;
     return chunk;
 }
 
 static void put_chunk(struct chunk_pool *pool, struct chunk *chunk) {
     check(pool->used_count > 0);
-    check(chunk->pieces == 0);
+    check(chunk->refs == 0);
     pool->used_count--;
     if (chunk->capacity != CHUNK_BYTES || pool->spare_count >= SPARE_CHUNKS_MAX) {
         mem_free(chunk);
@@ -75,16 +77,33 @@ void chunk_pool_deinit(struct chunk_pool *pool) {
     pool->spare_count = 0;
 }
 
-void outbox_init(struct outbox *outbox, struct chunk_pool *chunks, struct message_pool *messages) {
-    *outbox = (struct outbox){.chunks = chunks, .messages = messages};
+void outbox_init(struct outbox *outbox, struct chunk_pool *chunks, struct message_pool *messages,
+    uint64_t *total) {
+    *outbox = (struct outbox){.chunks = chunks, .messages = messages, .total = total};
+}
+
+static void count_more(struct outbox *outbox, uint64_t size) {
+    outbox->size += size;
+    *outbox->total += size;
+}
+
+static void count_less(struct outbox *outbox, uint64_t size) {
+    outbox->size -= size;
+    *outbox->total -= size;
 }
 
 static struct piece *piece_at(const struct outbox *outbox, uint32_t index) {
     return &outbox->pieces[(outbox->first + index) & (outbox->capacity - 1)];
 }
 
+static void unref_chunk(const struct outbox *outbox, struct chunk *chunk) {
+    check(chunk->refs > 0);
+    chunk->refs--;
+    if (chunk->refs == 0) put_chunk(outbox->chunks, chunk);
+}
+
 static void drop_tail(struct outbox *outbox) {
-    if (outbox->tail && outbox->tail->pieces == 0) put_chunk(outbox->chunks, outbox->tail);
+    if (outbox->tail) unref_chunk(outbox, outbox->tail);
     outbox->tail = NULL;
 }
 
@@ -103,20 +122,18 @@ static void drop_first(struct outbox *outbox) {
     if (piece->of_message) {
         message_unref(outbox->messages, piece->message);
     } else {
-        struct chunk *chunk = piece->chunk;
-        chunk->pieces--;
-        if (chunk->pieces == 0) chunk->size = 0;
-        if (chunk->pieces == 0 && chunk != outbox->tail) put_chunk(outbox->chunks, chunk);
+        unref_chunk(outbox, piece->chunk);
+        struct chunk *tail = outbox->tail;
+        if (tail && tail->refs == 1) tail->size = 0;
     }
     outbox->first = (outbox->first + 1) & (outbox->capacity - 1);
     outbox->count--;
 }
 
 void outbox_deinit(struct outbox *outbox) {
-    while (outbox->count != 0) {
-        outbox->size -= piece_at(outbox, 0)->size;
+    count_less(outbox, outbox->size);
+    while (outbox->count != 0)
         drop_first(outbox);
-    }
     become_idle(outbox);
 }
 
@@ -141,7 +158,7 @@ static void keep_in_tail(struct outbox *outbox, uint32_t size) {
     check(tail->capacity - tail->size >= size);
     const uint8_t *data = tail->data + tail->size;
     tail->size += size;
-    outbox->size += size;
+    count_more(outbox, size);
     if (outbox->count != 0) {
         struct piece *last = piece_at(outbox, outbox->count - 1);
         if (!last->of_message && last->chunk == tail && last->data + last->size == data) {
@@ -151,7 +168,7 @@ static void keep_in_tail(struct outbox *outbox, uint32_t size) {
     }
     struct piece *piece = add_piece(outbox);
     *piece = (struct piece){.data = data, .chunk = tail, .size = size};
-    tail->pieces++;
+    tail->refs++;
 }
 
 struct writer outbox_writer(struct outbox *outbox, size_t size) {
@@ -202,7 +219,37 @@ void outbox_put_body(
         .size = size,
         .of_message = true,
     };
-    outbox->size += size;
+    count_more(outbox, size);
+}
+
+/* Appends the first `size` bytes of another outbox's piece. */
+static void put_part(struct outbox *outbox, const struct piece *other, uint32_t size) {
+    if (!other->of_message && size <= OUTBOX_COPY_BYTES_MAX) {
+        outbox_put(outbox, bytes_of(other->data, size));
+        return;
+    }
+    struct piece part = *other;
+    part.size = size;
+    if (part.of_message) {
+        message_ref(part.message, 1);
+    } else {
+        part.chunk->refs++;
+    }
+    *add_piece(outbox) = part;
+    count_more(outbox, size);
+}
+
+void outbox_move(struct outbox *outbox, struct outbox *from, uint64_t size) {
+    check(outbox != from);
+    check(outbox->chunks == from->chunks);
+    check(size <= from->size);
+    while (size != 0) {
+        const struct piece *piece = piece_at(from, 0);
+        uint32_t part = (uint32_t)min_u64(size, piece->size);
+        put_part(outbox, piece, part);
+        outbox_written(from, part);
+        size -= part;
+    }
 }
 
 uint32_t outbox_vectors(const struct outbox *outbox, struct iovec *ret_vectors, uint32_t count) {
@@ -217,7 +264,7 @@ uint32_t outbox_vectors(const struct outbox *outbox, struct iovec *ret_vectors, 
 
 void outbox_written(struct outbox *outbox, uint64_t size) {
     check(size <= outbox->size);
-    outbox->size -= size;
+    count_less(outbox, size);
     while (size != 0) {
         struct piece *piece = piece_at(outbox, 0);
         if (size < piece->size) {

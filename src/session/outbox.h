@@ -1,4 +1,4 @@
-/* outbox: the bytes that wait to be written to one socket, as pieces for one writev.
+/* outbox: bytes that wait to be written to one socket, as pieces for one writev.
  *
  * Small things are copied into chunks that come from the shard's chunk pool and go back when they
  * have been written, so an idle connection holds none. Large bodies are not copied: a piece points
@@ -35,10 +35,13 @@ struct outbox {
     uint32_t capacity;             /* a power of two, or 0 */
     uint32_t first;
     uint32_t count;
-    uint64_t size; /* bytes that wait */
+    uint64_t size;   /* bytes that wait */
+    uint64_t *total; /* borrowed: what this and other outboxes have waiting together */
 };
 
-void outbox_init(struct outbox *outbox, struct chunk_pool *chunks, struct message_pool *messages);
+/* An empty one. What waits in it is counted in `total`, too. */
+void outbox_init(struct outbox *outbox, struct chunk_pool *chunks, struct message_pool *messages,
+    uint64_t *total);
 void outbox_deinit(struct outbox *outbox);
 
 /* Contiguous room for up to `size` bytes, to be written through the writer and then kept with
@@ -52,6 +55,10 @@ void outbox_put(struct outbox *outbox, struct bytes bytes);
 /* Appends `size` bytes of the message's body from `offset` on, by reference. */
 void outbox_put_body(
     struct outbox *outbox, struct message *message, uint32_t offset, uint32_t size);
+
+/* Moves the first `size` bytes of `from`, which has the same pools, behind what is in `outbox`:
+ * bodies and large pieces by reference, small ones are copied. */
+void outbox_move(struct outbox *outbox, struct outbox *from, uint64_t size);
 
 /* Fills `ret_vectors` with up to `count` pieces from the front; gives how many. */
 uint32_t outbox_vectors(const struct outbox *outbox, struct iovec *ret_vectors, uint32_t count);

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "session/channel.h"
 #include "session/handshake.h"
+#include "session/held.h"
 
 /* ---- life ---- */
 
@@ -21,7 +22,8 @@ struct session *session_new(const struct session_settings *settings,
     session->frame_max = HANDSHAKE_FRAME_MAX;
     session->deadline_ms = UINT64_MAX;
     list_init(&session->busy);
-    outbox_init(&session->outbox, chunks, pool);
+    list_init(&session->held);
+    outbox_init(&session->outbox, chunks, pool, &session->unwritten_bytes);
     buffer_init(&session->partial, SIZE_MAX);
     return session;
 }
@@ -29,6 +31,7 @@ struct session *session_new(const struct session_settings *settings,
 void session_free(struct session *session) {
     if (!session) return;
     check(session->left_called);
+    held_drop_all(session);
     for (uint32_t i = 0; i < session->channel_count; i++) {
         channel_end(session->channels[i]);
         channel_free(session->channels[i]);
@@ -42,6 +45,7 @@ void session_free(struct session *session) {
     mem_free(session->alarm);
     buffer_deinit(&session->partial);
     outbox_deinit(&session->outbox);
+    check(session->unwritten_bytes == 0);
     mem_free(session);
 }
 
@@ -78,25 +82,28 @@ static void say_blocked(struct session *session) {
             .connection_blocked = {.reason = bytes_text(session->alarm)}});
 }
 
-/* What the client's input has put into the outbox: a client that asks and asks but does not read
- * the answers is not read any more. Deliveries do not count: they have a credit of their own, and a
- * client may well publish for long before it looks at them. */
-static void count_replies(struct session *session, uint64_t size_before) {
-    session->reply_bytes += session->outbox.size - size_before;
+/* What the client's input has made the session say: a client that asks and asks but does not read
+ * the answers is not read any more, nor is one whose answers are held. Deliveries do not count:
+ * they have a credit of their own, and a client may well publish for long before it looks at them.
+ * With a fault there may be less than before: what was held is dropped. */
+static void count_replies(struct session *session, uint64_t bytes_before) {
+    if (session->unwritten_bytes > bytes_before)
+        session->reply_bytes += session->unwritten_bytes - bytes_before;
 }
 
 void session_on_bytes(struct session *session, struct bytes bytes, uint64_t now_ms) {
     see_time(session, now_ms);
     session->heard_ms = now_ms;
-    uint64_t size_before = session->outbox.size;
-    if (size_before == 0) session->reply_bytes = 0;
+    uint64_t bytes_before = session->unwritten_bytes;
+    if (bytes_before == 0) session->reply_bytes = 0;
     connection_on_bytes(session, bytes);
     if (session->alarm) say_blocked(session);
-    count_replies(session, size_before);
+    count_replies(session, bytes_before);
 }
 
 bool session_wants_input(const struct session *session) {
-    if (min_u64(session->reply_bytes, session->outbox.size) >= REPLY_BYTES_MAX) return false;
+    uint64_t reply_bytes = min_u64(session->reply_bytes, session->unwritten_bytes);
+    if (reply_bytes >= REPLY_BYTES_MAX) return false;
     if (session->state == CONNECTION_LOGIN) return session->partial.size < HANDSHAKE_BYTES_MAX;
     if (session->state == CONNECTION_ENTERING) {
         return session->partial.size < PARKED_INPUT_BYTES_MAX;
@@ -161,7 +168,7 @@ void session_on_answer(struct session *session, uint16_t channel_number, uint32_
         take_back(session, channel_number, request, answer);
         return;
     }
-    uint64_t size_before = session->outbox.size;
+    uint64_t bytes_before = session->unwritten_bytes;
     enum channel_wait wait = (enum channel_wait)channel->wait;
     if (wait == WAIT_CLOSE) {
         connection_on_channel_left(session, channel);
@@ -176,12 +183,18 @@ void session_on_answer(struct session *session, uint16_t channel_number, uint32_
     }
     connection_replay(session, channel_number);
     connection_drained(session);
-    count_replies(session, size_before);
+    count_replies(session, bytes_before);
 }
 
 void session_on_left(struct session *session, uint64_t now_ms) {
     see_time(session, now_ms);
     connection_on_left(session);
+}
+
+void session_on_stable(struct session *session, uint64_t ticket) {
+    if (ticket <= session->stable_ticket) return;
+    session->stable_ticket = ticket;
+    if (session_holds(session)) connection_on_stable(session, ticket);
 }
 
 /* The channel of that number if things may be said on it. */
@@ -196,7 +209,7 @@ void session_on_deliver(
     see_time(session, now_ms);
     struct channel *channel = find_open(session, effect->channel);
     if (channel) {
-        session->said_ms = now_ms;
+        if (!channel->held) session->said_ms = now_ms;
         channel_on_deliver(channel, queue, effect);
         return;
     }
@@ -267,7 +280,7 @@ void session_flush(struct session *session, uint64_t now_ms) {
         struct channel *channel = LIST_ENTRY(node, struct channel, in_busy);
         if (channel->state != CHANNEL_OPEN) continue;
         channel_flush(channel);
-        session->said_ms = now_ms;
+        if (!channel->held) session->said_ms = now_ms;
     }
 }
 
@@ -316,6 +329,14 @@ struct outbox *session_outbox(struct session *session) {
     return &session->outbox;
 }
 
+bool session_holds(const struct session *session) {
+    return !list_empty(&session->held);
+}
+
+uint64_t session_unwritten_bytes(const struct session *session) {
+    return session->unwritten_bytes;
+}
+
 bool session_has_published(const struct session *session) {
     return session->published;
 }
@@ -352,6 +373,7 @@ void session_check(const struct session *session) {
         check(channel->number > before);
         check(channel->state == CHANNEL_CLOSED || !session->left_called);
         check(channel->state != CHANNEL_CLOSED || !channel_is_parked(channel));
+        check(channel->state != CHANNEL_CLOSED || channel->held || !connection_is_open(session));
         before = channel->number;
         recent_found |= channel == session->recent;
         parked += channel_is_parked(channel);
@@ -362,4 +384,5 @@ void session_check(const struct session *session) {
     check(recent_found);
     check(parked == session->parked_count);
     check(parked_bytes == session->parked_bytes);
+    held_check(session);
 }

@@ -58,15 +58,18 @@ struct publish_result {
     char text[256];       /* for a code */
 };
 
-/* The answer to a request. */
+/* The answer to a request. With a ticket, and code REPLY_OK, the reply is held: it and all that is
+ * said on its channel later wait for session_on_stable. Answers of fences and to channel 0 have
+ * none. */
 struct answer {
-    enum reply_code code; /* REPLY_OK, or the fault to raise with `text` */
-    uint64_t ticket;    /* the commit that must be stable before the client hears of it; 0: none */
-    char text[256];     /* without the "NOT_FOUND - " prefix */
-    char name[256];     /* zero-terminated; change: name of the declared queue */
-    uint32_t messages;  /* declare, purge, delete: ready messages; get: those left */
-    uint32_t consumers; /* declare */
-    queue_ref queue;    /* consume, get */
+    /* The commit that must be stable before the client hears of it; 0: none. */
+    uint64_t ticket;
+    enum reply_code code;     /* REPLY_OK, or the fault to raise with `text` */
+    char text[256];           /* without the "NOT_FOUND - " prefix */
+    char name[256];           /* zero-terminated; change: name of the declared queue */
+    uint32_t messages;        /* declare, purge, delete: ready messages; get: those left */
+    uint32_t consumers;       /* declare */
+    queue_ref queue;          /* consume, get */
     consumer_handle consumer; /* consume */
     struct message *message;  /* get: with one reference; NULL is get-empty */
     uint64_t seq;             /* get */
@@ -115,8 +118,9 @@ struct session_calls {
         struct answer *ret_answer);
     void (*settle)(void *host, const struct settle *settle);
     /* Answers with REPLY_OK, never at once, when everything that was asked before (cancels,
-     * settlements, publishes) has been done by the queues. */
-    void (*fence)(void *host, uint16_t channel, uint32_t request);
+     * settlements, publishes) has been done by the queues. With `stable` it answers when what the
+     * queues have recorded of it is stable, too. */
+    void (*fence)(void *host, uint16_t channel, uint32_t request, bool stable);
     /* Grants `count` tokens of a channel's shared prefetch to a consumer. With 0 it says that
      * deliveries need tokens from now on: the shared prefetch came after the consumer. */
     void (*grant)(void *host, queue_ref queue, uint16_t channel, uint32_t tag_id,
@@ -160,7 +164,8 @@ void session_on_bytes(struct session *session, struct bytes bytes, uint64_t now_
 /* The socket is gone. Cancels consumers, gives unacked messages back and leaves (calls->leave). */
 void session_on_disconnect(struct session *session, uint64_t now_ms);
 
-/* The broker is stopping or an operator closes the connection: 320 with `text`, in order. */
+/* The broker is stopping or an operator closes the connection: 320 with `text`, in order, behind
+ * what is held. */
 void session_shut(struct session *session, const char *text, uint64_t now_ms);
 
 /* ---- what comes back from below ---- */
@@ -170,6 +175,11 @@ void session_on_login(struct session *session, bool ok, uint64_t now_ms);
 void session_on_answer(struct session *session, uint16_t channel, uint32_t request,
     const struct answer *answer, uint64_t now_ms);
 void session_on_left(struct session *session, uint64_t now_ms);
+
+/* Commits up to and including this ticket are stable: the replies that waited for them go into the
+ * outbox, with all that was said behind them. A session takes commits that it was not told of for
+ * unstable, 0 apart; a smaller ticket than the last changes nothing. May call finish. */
+void session_on_stable(struct session *session, uint64_t ticket);
 
 /* A message for a consumer: effect DELIVER from `queue`. The message's reference comes with it. A
  * delivery that nobody waits for any more is given back with calls->settle. */
@@ -206,9 +216,9 @@ void session_flush(struct session *session, uint64_t now_ms);
  * none. */
 uint64_t session_tick(struct session *session, uint64_t now_ms);
 
-/* False while the socket should not be read: a parked channel has kept much input, or the client
- * does not read the answers to what it sent. Look again whenever something was written or answered.
- */
+/* False while the socket should not be read: a parked channel has kept much input, or there are
+ * many answers to what the client sent that it does not read, or that are held. Look again whenever
+ * something was written or answered. */
 bool session_wants_input(const struct session *session);
 
 /* While the host does not read, silence is not the client's fault: its heartbeat is not missed. */
@@ -216,6 +226,12 @@ void session_on_input_paused(struct session *session, bool paused, uint64_t now_
 
 /* The bytes to write; the host takes them from the front. */
 struct outbox *session_outbox(struct session *session);
+
+/* True while something waits for a commit: session_on_stable has to be called then. */
+bool session_holds(const struct session *session);
+
+/* Bytes that are said and not written: those in the outbox, and those that are held. */
+uint64_t session_unwritten_bytes(const struct session *session);
 
 /* True once the connection has published: alarms stop reading such connections. */
 bool session_has_published(const struct session *session);

@@ -136,7 +136,7 @@ static bool ask_change(void *host, uint16_t channel, uint32_t number, const stru
     bool counts = found && change.kind == CHANGE_QUEUE_DECLARE;
     if (answered && !counts) {
         answer_result(ret_answer, &result);
-        ret_answer->ticket = ticket;
+        ret_answer->ticket = client_ticket(client, ticket);
         return true;
     }
     struct request *request = client_make_request(client, &change, channel, number);
@@ -267,20 +267,23 @@ static bool ask_vhost(void *host, struct bytes name, struct answer *ret_answer) 
 
 /* ---- fences: all that was posted before has been done ---- */
 
-static void post_fences(struct client *client, uint16_t channel, uint32_t number) {
+static void post_fences(struct client *client, uint16_t channel, uint32_t number, bool stable) {
     struct shard *shard = client->shard;
     for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
         struct mail *mail = mesh_post(shard->broker->mesh, shard->number, i);
-        *mail = (struct mail){
-            .kind = MAIL_FENCE, .channel = channel, .number = number, .ref = client->self};
+        *mail = (struct mail){.kind = MAIL_FENCE,
+            .flags = stable,
+            .channel = channel,
+            .number = number,
+            .ref = client->self};
     }
 }
 
-static void ask_fence(void *host, uint16_t channel, uint32_t number) {
+static void ask_fence(void *host, uint16_t channel, uint32_t number, bool stable) {
     struct client *client = host;
     struct ask *ask = ask_put(client, channel, number, BYTES(""), NULL);
     ask->fences_left = client->shard->broker->shard_count;
-    post_fences(client, channel, number);
+    post_fences(client, channel, number, stable);
 }
 
 /* Without an exclusive queue the registrar knows nothing of this client. */
@@ -296,7 +299,7 @@ static void tell_leave(void *host) {
     check(!client->leaving);
     client->leaving = true;
     client->fences_left = client->shard->broker->shard_count;
-    post_fences(client, 0, 0);
+    post_fences(client, 0, 0, false);
 }
 
 void client_on_fenced(struct shard *shard, const struct mail *mail) {

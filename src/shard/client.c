@@ -68,6 +68,7 @@ struct client *client_open(struct shard *shard, void *socket, const char *peer, 
 static void client_free(struct client *client) {
     struct shard *shard = client->shard;
     list_remove_if_linked(&client->in_dirty);
+    list_remove_if_linked(&client->in_holding);
     deadline_set(&shard->deadlines, &client->deadline, UINT64_MAX);
     session_free(client->session);
     while (client->asks) {
@@ -315,7 +316,7 @@ static void answer_ask(
     }
     struct answer answer = {
         .code = (enum reply_code)effect->code,
-        .ticket = ask->request ? ask->request->ticket : 0,
+        .ticket = ask->request ? client_ticket(client, ask->request->ticket) : 0,
         .messages = effect->messages,
         .consumers = effect->consumers,
         .queue = queue,
@@ -387,7 +388,7 @@ void client_on_changed(struct shard *shard, struct request *request) {
         return;
     }
     struct answer answer = {.code = request->result.code,
-        .ticket = request->ticket,
+        .ticket = client_ticket(client, request->ticket),
         .messages = request->messages,
         .consumers = request->consumers};
     str_format(answer.text, sizeof answer.text, "%s", request->result.text);
@@ -398,9 +399,21 @@ void client_on_changed(struct shard *shard, struct request *request) {
     mem_free(request);
 }
 
+/* What the client must not hear of yet. Sessions are told of commits only while they wait for one,
+ * so what is stable already is none of theirs. */
+uint64_t client_ticket(struct client *client, uint64_t ticket) {
+    struct shard *shard = client->shard;
+    if (ticket <= shard->ticket_stable) return 0;
+    if (!list_linked(&client->in_holding)) list_put_last(&shard->holding, &client->in_holding);
+    return ticket;
+}
+
 void client_on_committed(struct shard *shard, uint64_t ticket) {
-    (void)shard;
-    (void)ticket; /* no session holds an answer back */
+    list_for_safe (struct client, client, &shard->holding, in_holding) {
+        session_on_stable(client->session, ticket);
+        if (!session_holds(client->session)) list_remove(&client->in_holding);
+        client_wake(client);
+    }
 }
 
 void client_on_reply(struct shard *shard, const struct mail *mail) {

@@ -20,6 +20,7 @@ struct client {
     void *socket; /* NULL once closed */
     connection_ref self;
     struct list_node in_dirty;
+    struct list_node in_holding; /* its session waits for a commit of definitions */
     struct deadline deadline;
     struct vhost *vhost;
     struct ask *asks;
@@ -61,6 +62,9 @@ void client_on_effect(struct shard *shard, const struct mail *mail);
 void client_on_changed(struct shard *shard, struct request *request);
 void client_on_reply(struct shard *shard, const struct mail *mail);
 void client_on_left(struct shard *shard, connection_ref ref);
+
+/* The ticket to put into an answer: 0 when that commit is stable already. */
+uint64_t client_ticket(struct client *client, uint64_t ticket);
 
 /* All changes of definitions up to this ticket are stable. */
 void client_on_committed(struct shard *shard, uint64_t ticket);

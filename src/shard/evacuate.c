@@ -241,6 +241,14 @@ static struct evacuation *job(const struct retirement *retirement) {
     return first ? *first : NULL;
 }
 
+/* A queue that is left half copied: the move that is open ends where its copying did. */
+static void end_move(struct retirement *retirement, queue_ref queue) {
+    if (retirement->seq_at == 0 || retirement->move_count == 0) return;
+    struct planned_move *last = &retirement->moves[retirement->move_count - 1];
+    if (last->queue == queue && last->move.end_seq == UINT64_MAX)
+        last->move.end_seq = retirement->seq_at;
+}
+
 /* Looks at one queue that has something in the file; false when the slice is used up before it is
  * done. */
 static bool visit_queue(
@@ -251,9 +259,11 @@ static bool visit_queue(
     /* A queue that is deleted may come back until its row is gone for good, and one that is being
      * purged still has what is settled. */
     if (queue_is_dropping(slot->queue)) {
+        end_move(retirement, ref);
         retirement->put_off = true;
         return true;
     }
+    if (slot->shelf->visited == retirement->walk) return true;
     for (uint32_t i = 0; i < slot->shelf->count; i++) {
         const struct stay *stay = &slot->shelf->stays[i];
         uint64_t end = min_u64(shelf_end(slot->shelf, i), queue_next_seq(slot->queue));
@@ -262,6 +272,7 @@ static bool visit_queue(
     }
     if (needs_facts(job(retirement), slot))
         retirement->position = max_u64(retirement->position, put_facts(keeper, slot));
+    slot->shelf->visited = retirement->walk;
     return true;
 }
 
@@ -273,12 +284,11 @@ static bool copy_slice(struct retirement *retirement) {
     uint64_t budget = limits->slice_bytes;
     uint32_t queues = 0;
     while (retirement->file_at < evacuation->file_count) {
-        struct kept_file *file = evacuation->files[retirement->file_at];
+        const struct kept_file *file = evacuation->files[retirement->file_at];
         const struct file_part *part = &file->parts[shard];
-        /* A queue that is looked at twice would be copied twice. */
-        if (retirement->touched_at == 0 && retirement->seq_at == 0) kept_file_tidy(file, shard);
         if (retirement->touched_at == part->touched_count) {
             retirement->file_at++;
+            retirement->walk++;
             retirement->touched_at = 0;
             continue;
         }
@@ -398,6 +408,7 @@ bool evacuate_turn(struct retirement *retirement) {
     if (retirement->phase == EVACUATION_NONE) {
         retirement->file_at = retirement->touched_at = 0;
         retirement->seq_at = 0;
+        retirement->walk++;
         retirement->put_off = retirement->failed = false;
         retirement->position = 0;
         retirement->phase = EVACUATION_COPYING;

@@ -109,6 +109,7 @@ struct archive *keeper_add_archive(
         .disk = disk,
         .shard = number,
         .file_bytes = keeper->settings.file_bytes,
+        .file_bytes_first = keeper->settings.file_bytes_first,
         .files_spare = keeper->settings.files_spare,
         .seed = keeper->settings.seed ^ number * 0x9e3779b97f4a7c15u,
         .calls = &JOURNAL_CALLS,
@@ -412,6 +413,19 @@ bool keeper_mark(struct keeper *keeper, struct peer *peer) {
 
 /* ---- the turn ---- */
 
+static void count_written(const struct keeper *keeper) {
+    struct counters *counters = &keeper->shard->counters;
+    uint64_t bytes = 0;
+    uint64_t commits = 0;
+    for (uint32_t i = 0; i < keeper->archive_count; i++) {
+        const struct journal_counts *counts = journal_counts(keeper->archives[i].journal);
+        bytes += counts->bytes;
+        commits += counts->frames;
+    }
+    counter_set(&counters->journal_bytes, bytes);
+    counter_set(&counters->journal_commits, commits);
+}
+
 bool keeper_turn(struct keeper *keeper) {
     struct shard *shard = keeper->shard;
     flush_gathered(keeper);
@@ -423,6 +437,7 @@ bool keeper_turn(struct keeper *keeper) {
     }
     release_limits(keeper);
     release_mail(keeper);
+    count_written(keeper);
     return retirement_turn(&keeper->retirement);
 }
 

@@ -49,7 +49,7 @@ bool registrar_idle(const struct registrar *registrar);
 bool registrar_settled(const struct registrar *registrar);
 
 /* Keeps nothing from now on, so that what waits for a commit goes on without one. For the end of
- * the process when definitions cannot be kept; no commit may be under way. */
+ * the process when definitions cannot be kept. */
 void registrar_give_up(struct registrar *registrar);
 
 /* The shard that a queue of that name goes to, unless a connection brings it along. */

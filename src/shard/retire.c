@@ -63,12 +63,16 @@ static bool choose_journal_file(struct archive *archive, struct evacuation *evac
     struct list_node *node = list_first(&archive->files);
     if (!node) return false;
     struct kept_file *file = LIST_ENTRY(node, struct kept_file, in_archive);
-    if (journal_oldest(archive->journal) != file->number) return false;
     uint32_t count = 0;
     list_for (struct kept_file, left, &archive->files, in_archive)
         count++;
     bool over = count >= archive->keeper->settings.files_budget;
     if (!over && kept_file_live(file) != 0) return false;
+    if (journal_oldest(archive->journal) != file->number) {
+        /* The last file of a chain stays until it has a successor. */
+        journal_want_file(archive->journal);
+        return false;
+    }
     choose_file(evacuation, file);
     return true;
 }

@@ -69,6 +69,7 @@ struct retirement {
     uint32_t file_at;
     uint32_t touched_at;
     uint64_t seq_at; /* in that queue; 0: at its beginning */
+    uint64_t walk;   /* of one file's queues, some of which it may list twice */
     bool put_off;    /* a queue could not be looked at: once more */
     bool failed;     /* a segment could not be written */
     struct fifo buildings; /* struct building * */

@@ -212,8 +212,8 @@ bool scribe_settled(const struct scribe *scribe) {
 }
 
 void scribe_give_up(struct scribe *scribe) {
-    check(!scribe->under_way);
     scribe->definitions = NULL;
+    scribe->under_way = false;
     scribe->failing = false;
     scribe->committing = 0;
     metadata_batch_clear(&scribe->open);

@@ -45,8 +45,8 @@ uint64_t scribe_next_deadline(const struct scribe *scribe);
 /* True when everything is stable. */
 bool scribe_settled(const struct scribe *scribe);
 
-/* Keeps nothing from now on; what is not stable is lost. For the end of the process, when no commit
- * is under way. */
+/* Keeps nothing from now on, and hears of no commit; what is not stable may be lost. For the end of
+ * the process. */
 void scribe_give_up(struct scribe *scribe);
 
 #endif

@@ -78,6 +78,7 @@ struct shard *shard_new(struct broker *broker, uint32_t number, const struct sha
     shard->peers = mem_new_array(broker->shard_count, sizeof *shard->peers);
     list_init(&shard->pump);
     list_init(&shard->dirty);
+    list_init(&shard->holding);
     deadlines_init(&shard->deadlines);
     for (uint32_t i = 0; i < broker->shard_count; i++)
         fifo_init(&shard->peers[i].marks, sizeof(struct stable_mark));
@@ -338,6 +339,10 @@ uint64_t shard_next_deadline(const struct shard *shard) {
 
 void shard_finish_keeping(struct shard *shard) {
     if (shard->keeper) keeper_finish(shard->keeper);
+}
+
+void shard_end_keeping(struct shard *shard) {
+    keeper_free(shard->keeper);
 }
 
 bool shard_kept(const struct shard *shard) {

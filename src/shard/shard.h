@@ -165,6 +165,7 @@ struct shard {
     uint32_t *client_next;
     uint32_t *client_generation;
     _Atomic uint32_t client_count; /* open ones and those assigned but not adopted yet */
+    struct list holding;           /* connections that wait for a commit of definitions */
     struct list dirty;             /* connections with something to flush or to write */
     struct deadlines deadlines;
     uint64_t ticket_stable; /* definitions up to this ticket are stable, as far as we were told */
@@ -204,6 +205,10 @@ void shard_drop_queues(struct shard *shard);
  * nothing to do. */
 void shard_finish_keeping(struct shard *shard);
 bool shard_kept(const struct shard *shard);
+
+/* Releases the keeper, if there is one: its disks have handed back everything, and the queues are
+ * gone. */
+void shard_end_keeping(struct shard *shard);
 
 /* Posts an op to its queue's shard. */
 struct op *shard_post_op(struct shard *shard, queue_ref queue);

@@ -1,8 +1,6 @@
 /* shelf: where on disk a queue's kept messages lie: runs of its sequence over files. */
 #include "shard/shelf.h"
 
-#include <stdlib.h>
-
 #include "base/memory.h"
 
 enum { STAYS_MIN = 2, TOUCHED_MIN = 8 };
@@ -23,23 +21,6 @@ void kept_file_free(struct kept_file *file) {
     for (uint32_t i = 0; i < file->part_count; i++)
         mem_free(file->parts[i].touched);
     mem_free(file);
-}
-
-static int by_ref(const void *a, const void *b) {
-    const queue_ref *left = a;
-    const queue_ref *right = b;
-    return *left < *right ? -1 : *left > *right;
-}
-
-void kept_file_tidy(struct kept_file *file, uint32_t shard) {
-    struct file_part *part = &file->parts[shard];
-    if (part->touched_count == 0) return;
-    qsort(part->touched, part->touched_count, sizeof *part->touched, by_ref);
-    uint32_t kept = 1;
-    for (uint32_t i = 1; i < part->touched_count; i++) {
-        if (part->touched[i] != part->touched[kept - 1]) part->touched[kept++] = part->touched[i];
-    }
-    part->touched_count = kept;
 }
 
 uint64_t kept_file_live(const struct kept_file *file) {

@@ -49,9 +49,6 @@ struct kept_file *kept_file_new(struct archive *archive, bool segment, uint32_t 
 /* Releases it; it must not be in a list. */
 void kept_file_free(struct kept_file *file);
 
-/* Lists each queue of the shard's part once. For a file to which nothing is added any more. */
-void kept_file_tidy(struct kept_file *file, uint32_t shard);
-
 /* Living messages of all shards: never less than there are, and exact once nobody adds. */
 uint64_t kept_file_live(const struct kept_file *file);
 
@@ -71,6 +68,7 @@ struct shelf {
     struct kept_file **ghosts; /* files with nothing of it but settled messages, beside the runs' */
     uint32_t ghost_count;
     struct kept_file *touched; /* the latest file that lists it */
+    uint64_t visited;          /* by which walk of the retirement last */
     uint64_t delivered;        /* messages below may have been delivered: recorded */
     uint32_t delivered_step;   /* how far ahead that is recorded */
 };

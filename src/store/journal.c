@@ -32,6 +32,8 @@ struct journal *journal_open(
     check(settings->file_bytes >= JOURNAL_FILE_BYTES_MIN);
     check(settings->file_bytes % DISK_BLOCK_BYTES == 0);
     check(settings->files_spare != 0);
+    check(settings->file_bytes_first <= settings->file_bytes);
+    check(settings->file_bytes_first % DISK_BLOCK_BYTES == 0);
     struct journal *journal = NEW(struct journal);
     journal->settings = *settings;
     /* Ids are not to be repeated even by an owner whose seeds are: the chain moves on, and so do
@@ -43,6 +45,8 @@ struct journal *journal_open(
     list_init(&journal->unfit);
     journal->header = disk_memory_new(FILE_HEADER_BYTES);
     journal->make_head = disk_memory_new(FILE_FRAMES_AT);
+    journal->make_bytes =
+        settings->file_bytes_first ? settings->file_bytes_first : settings->file_bytes;
     journal->last_file_no = past->last_file_no;
     journal->next_base_lsn = past->next_base_lsn;
     journal->released_file_no = past->released_file_no;
@@ -115,7 +119,7 @@ static void staged_grow(struct journal *journal) {
 /* Whether a file can hold the record at all, with the summaries it brings. */
 static bool fits_a_file(const struct journal *journal, const struct record *record, size_t size) {
     uint64_t index = journal_group_index_bytes(journal, record->target_count);
-    uint64_t room = journal->settings.file_bytes - FILE_FRAMES_AT;
+    uint64_t room = journal_file_bytes_least(journal) - FILE_FRAMES_AT;
     return journal_frame_size(size) + index <= room;
 }
 
@@ -304,6 +308,10 @@ static bool wants_frame(const struct journal *journal) {
            journal->finishing;
 }
 
+bool journal_needs_file(const struct journal *journal) {
+    return journal->staged_count != 0 || journal->slot_count != 0 || journal->begin_wanted;
+}
+
 static bool wants_seal(const struct journal *journal) {
     if (journal->sealed || journal->slot_count != 0) return false;
     return journal->finishing || journal->now_ms >= journal->last_done_ms + JOURNAL_SEAL_MS;
@@ -348,6 +356,7 @@ static struct journal_slot *slot_to_send_again(struct journal *journal) {
 
 /* Sends one more thing; false when there is nothing to send, or no place for it. */
 static bool step(struct journal *journal) {
+    if (!journal->active && !journal_needs_file(journal)) return false;
     if (!journal->active && !journal_file_begin(journal)) return false;
     struct journal_slot *again = slot_to_send_again(journal);
     if (again) {
@@ -443,11 +452,16 @@ uint64_t journal_due(const struct journal *journal) {
     bool bell = journal->slot_count != 0 || (!journal->active && journal->spare_count == 0);
     if (journal->staged_count > journal->urgent_count && !bell)
         due = min_u64(due, journal->lazy_since_ms + JOURNAL_LAZY_MS);
-    if (!journal->sealed && journal->slot_count == 0)
+    if (journal->active && !journal->sealed && journal->slot_count == 0)
         due = min_u64(due, journal->last_done_ms + JOURNAL_SEAL_MS);
-    if (!journal->making && journal->spare_count < journal->settings.files_spare)
+    bool makes = journal->active || journal_needs_file(journal);
+    if (makes && !journal->making && journal->spare_count < journal->settings.files_spare)
         due = min_u64(due, journal->make_after_ms);
     return due;
+}
+
+void journal_want_file(struct journal *journal) {
+    journal->begin_wanted = journal->begin_wanted || !journal->active;
 }
 
 void journal_finish(struct journal *journal) {
@@ -461,7 +475,8 @@ void journal_hurry(struct journal *journal) {
 bool journal_idle(const struct journal *journal) {
     if (in_flight(journal) != 0) return false;
     if (journal->stopped) return true;
-    return journal->staged_count == 0 && journal->slot_count == 0 && journal->sealed;
+    return journal->staged_count == 0 && journal->slot_count == 0 &&
+           (journal->sealed || !journal->active);
 }
 
 bool journal_stopped(const struct journal *journal) {

@@ -24,6 +24,7 @@
 
 enum {
     JOURNAL_FILE_BYTES = 64 * 1024 * 1024, /* the usual size of a file */
+    JOURNAL_FILE_BYTES_FIRST = 8 * 1024 * 1024, /* and of the first; holds the largest record */
     JOURNAL_FILE_BYTES_MIN = 64 * 1024,
     JOURNAL_SEAL_MS = 20,             /* idle for that long: a SEAL frame */
     JOURNAL_LAZY_MS = 100,            /* a settlement waits no longer for a frame to travel in */
@@ -62,6 +63,7 @@ struct journal_settings {
     uint8_t node_id[FILE_NODE_ID_BYTES];
     uint16_t shard;       /* which writer this is */
     uint64_t file_bytes;  /* of new files; a multiple of the block, at least the minimum */
+    uint64_t file_bytes_first; /* of the first ones; those behind grow to file_bytes. 0: as these */
     uint32_t files_spare; /* ready files to keep at hand, at least 1; more than one above that are
                              removed */
     uint64_t seed;        /* random, another one at every start: file ids come from it */
@@ -90,8 +92,8 @@ struct journal_past {
     uint32_t file_count;
 };
 
-/* Opens a journal behind its past. Nothing is written before the first turn, which begins a new
- * file when there is one: a torn tail is never written behind. Closed by journal_close. */
+/* Opens a journal behind its past. Nothing is written before there is something to write, and then
+ * a new file is begun: a torn tail is never written behind. Closed by journal_close. */
 struct journal *journal_open(
     const struct journal_settings *settings, const struct journal_past *past) MUST_USE;
 
@@ -113,6 +115,9 @@ int journal_put(
  * JOURNAL_LAZY_MS. Neighbours are merged. Results as those of journal_put. */
 int journal_settle(
     struct journal *journal, const struct record_target *span, uint64_t *ret_position) MUST_USE;
+
+/* Begins a new file even if there is nothing to write, so that those of its past may be released. */
+void journal_want_file(struct journal *journal);
 
 /* The settlements staged so far no longer wait for JOURNAL_LAZY_MS: somebody awaits one. A turn
  * follows, as after putting. */

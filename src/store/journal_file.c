@@ -17,6 +17,9 @@
 #include "store/journal_state.h"
 #include "store/plant.h"
 
+/* A file that is made may be so many times as large as the smallest that is used. */
+enum { FILE_BYTES_SPREAD = 4 };
+
 void journal_file_free(struct journal *journal, struct journal_file *file) {
     disk_close(journal->settings.disk, file->handle);
     disk_memory_free(file->mark);
@@ -60,6 +63,14 @@ static struct file_header header_of(
     return header;
 }
 
+/* Files grow with use: little is taken on disk for little. Once large ones are made, small ones are
+ * not kept. */
+uint64_t journal_file_bytes_least(const struct journal *journal) {
+    uint64_t first = journal->settings.file_bytes_first;
+    if (first == 0) return journal->settings.file_bytes;
+    return max_u64(first, journal->make_bytes / FILE_BYTES_SPREAD);
+}
+
 bool journal_file_begin(struct journal *journal) {
     check(!journal->active);
     struct list_node *node = list_first(&journal->spares);
@@ -97,6 +108,9 @@ bool journal_file_begin(struct journal *journal) {
         .file = file,
     };
     journal->header_sent = true;
+    journal->begin_wanted = false;
+    if (journal->counts.files_begun != 0)
+        journal->make_bytes = min_u64(2 * journal->make_bytes, journal->settings.file_bytes);
     journal->counts.files_begun++;
     disk_submit(journal->settings.disk, &journal->header_write.request);
     return true;
@@ -150,7 +164,7 @@ void journal_file_on_mark(struct journal *journal, struct journal_file *file, in
     if (status != 0) journal_report(journal, JOURNAL_MARK_FAILED, -status);
     if (status != 0 || file->failed) {
         journal_file_free(journal, file);
-    } else if (file->size < journal->settings.file_bytes) {
+    } else if (file->size < journal_file_bytes_least(journal)) {
         become_unfit(journal, file);
     } else {
         become_spare(journal, file);
@@ -240,7 +254,7 @@ static int add_spare(struct journal *journal, const char *name, uint64_t explain
     file->size = size;
     file->explains = explains;
     str_format(file->name, sizeof file->name, "%s", name);
-    if (size < journal->settings.file_bytes || size % DISK_BLOCK_BYTES != 0) {
+    if (size < journal_file_bytes_least(journal) || size % DISK_BLOCK_BYTES != 0) {
         become_unfit(journal, file);
     } else {
         become_spare(journal, file);
@@ -307,6 +321,7 @@ void journal_file_on_make(struct journal *journal, int status) {
 
 void journal_file_make(struct journal *journal) {
     bool enough = journal->spare_count >= journal->settings.files_spare;
+    if (!journal->active && !journal_needs_file(journal)) return;
     if (journal->making || enough || journal->now_ms < journal->make_after_ms) return;
     /* A new file is born marked, so that a torn first header can be told from a rotten one. */
     struct file_header mark = {
@@ -321,7 +336,7 @@ void journal_file_make(struct journal *journal) {
         .kind = DISK_MAKE,
         .data = journal->make_head,
         .head_size = FILE_FRAMES_AT,
-        .size = journal->settings.file_bytes,
+        .size = journal->make_bytes,
         .submitter = journal,
     };
     str_format(journal->make.name, sizeof journal->make.name, "%016llx.journal",

@@ -126,6 +126,7 @@ struct journal {
     uint64_t last_done_ms;
 
     struct disk_request make;
+    uint64_t make_bytes; /* of the next file that is made */
     uint8_t *make_head;
     bool making;
     bool make_failed;
@@ -138,6 +139,7 @@ struct journal {
     int failing_error;
     uint32_t failures; /* since a frame became stable */
     bool finishing;
+    bool begin_wanted; /* a file, whether there is something to write or not */
     bool stopped;
 };
 
@@ -183,6 +185,12 @@ void journal_group_build_seal(struct journal *journal, struct journal_slot *slot
 
 /* The bytes that INDEX frames for so many summaries take at most. */
 uint64_t journal_group_index_bytes(const struct journal *journal, uint64_t summaries);
+
+/* Whether there is something to write, or a file is wanted all the same. */
+bool journal_needs_file(const struct journal *journal);
+
+/* The smallest file that is used. */
+uint64_t journal_file_bytes_least(const struct journal *journal);
 
 /* Bytes of the largest frame that is filled with several records. */
 size_t journal_group_frame_bytes(const struct journal *journal);

@@ -74,6 +74,14 @@ void guest_found(struct guest *guest) {
 
 /* ---- names ---- */
 
+/* Where messages are hoarded, the first one is seldom looked at. */
+static struct card_queue *choose_stable(const struct lane *lane) {
+    const struct swarm *swarm = &world_of(lane)->swarm;
+    uint64_t at = dice(lane, swarm->stable);
+    if (at == 0 && swarm->hoards) at = dice(lane, 100) == 0 ? 0 : dice(lane, swarm->stable);
+    return &world_of(lane)->card->queues[at];
+}
+
 /* A stable queue mostly; sometimes one that may not be there, which is risky. */
 static struct card_queue *choose_queue(struct lane *lane, bool *ret_risky) {
     struct world *world = world_of(lane);
@@ -81,7 +89,7 @@ static struct card_queue *choose_queue(struct lane *lane, bool *ret_risky) {
     uint32_t stable = world->swarm.stable;
     bool others = (world->swarm.volatile_queues || world->swarm.own_queues) && chance(lane, 35);
     *ret_risky = false;
-    if (!others || card->queue_count == stable) return &card->queues[dice(lane, stable)];
+    if (!others || card->queue_count == stable) return choose_stable(lane);
     *ret_risky = true;
     struct card_queue *queue = &card->queues[stable + dice(lane, card->queue_count - stable)];
     if (strcmp(queue->name, CARD_REPLY_QUEUE) != 0) return queue;

@@ -282,7 +282,7 @@ void card_recovered(
     if (!there && !(letter->targets & 1u << (queue - card->queues))) return;
     struct copy *copy = card_copy(card, queue, letter);
     check_survival(card, queue, letter, copy, there);
-    copy->confused = false;
+    copy->confused = copy->sealing = false;
     copy->carried = there;
     copy->flagged = there && copy->seen;
     if (!there) {

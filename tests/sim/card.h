@@ -62,13 +62,15 @@ struct copy {
     bool seen;     /* somebody was given it */
     bool carried;  /* through a crash: it was there afterwards */
     bool flagged;  /* and had been given to somebody before: the flag must say so */
+    bool sealing;  /* that it is settled will be stable soon, and */
     bool sealed;   /* that it is settled is stable */
 };
 
 struct card_queue {
     char name[64];
     bool stable;
-    bool durable; /* of stable ones */
+    bool durable;  /* of stable ones */
+    bool declared; /* for certain */
     bool exclusive;
     bool auto_delete;
     bool consumed;       /* had a consumer */

@@ -6,7 +6,9 @@
 
 #include "amqp/properties.h"
 #include "base/memory.h"
+#include "base/str.h"
 #include "core/message.h"
+#include "shard/keeper.h"
 #include "shard/queue_host.h"
 
 /* The letter that a message is. */
@@ -47,16 +49,26 @@ static void look_into(struct card *card, const struct card_queue *known, const s
     mem_free(last);
 }
 
+/* The queue as the broker has it, or NULL. */
+static const struct queue *find(struct world *world, const struct card_queue *known) {
+    const struct queue_entry *entry =
+        vhost_find_queue(world->broker->vhost, bytes_text(known->name));
+    if (!entry) return NULL;
+    struct queue_slot *slot =
+        queue_host_slot(world->broker->shards[ref_shard(entry->queue)], entry->queue);
+    return slot ? slot->queue : NULL;
+}
+
 static void inspect_queue(struct world *world, uint32_t at) {
     struct card *card = world->card;
     struct card_queue *known = &card->queues[at];
     bool *there = mem_new_array(LETTERS_MAX, sizeof *there);
-    const struct queue_entry *entry =
-        vhost_find_queue(world->broker->vhost, bytes_text(known->name));
-    if (entry) {
-        struct shard *shard = world->broker->shards[ref_shard(entry->queue)];
-        look_into(card, known, queue_host_slot(shard, entry->queue)->queue, there);
-    }
+    const struct queue *queue = find(world, known);
+    if (queue) look_into(card, known, queue, there);
+    if (!queue && known->durable && known->declared)
+        world_fail(world, lost, "the durable queue %s is gone after the crash", known->name);
+    if (queue && !known->durable)
+        world_fail(world, resurrected, "the queue %s has survived the crash", known->name);
     for (uint32_t i = 0; i < card->letter_count; i++)
         card_recovered(card, known, &card->letters[i], there[i]);
     mem_free(there);
@@ -64,9 +76,84 @@ static void inspect_queue(struct world *world, uint32_t at) {
     known->purged_at = 0;
 }
 
+/* ---- what was settled for good ---- */
+
+static void note_departed(struct world *world, uint32_t at) {
+    struct card *card = world->card;
+    struct card_queue *known = &card->queues[at];
+    const struct queue *queue = find(world, known);
+    if (!queue) return;
+    bool *there = mem_new_array(LETTERS_MAX, sizeof *there);
+    look_into(card, known, queue, there);
+    for (uint32_t i = 0; i < card->letter_count; i++) {
+        const struct letter *letter = &card->letters[i];
+        if (there[i] || !(letter->targets & 1u << at) || letter->fate != LETTER_SURE) continue;
+        card_copy(card, known, letter)->sealing = true;
+    }
+    mem_free(there);
+}
+
+void inspect_departed(struct world *world) {
+    if (!mesh_all_quiet(world->broker->mesh)) return;
+    inspect_stable(world);
+    if (world->sealing) return;
+    world->sealing = true;
+    for (uint32_t i = 0; i < world->swarm.shards; i++)
+        world->seal_positions[i] = world->broker->shards[i]->keeper->last_position;
+    for (uint32_t i = 0; i < world->card->queue_count; i++) {
+        if (world->card->queues[i].stable && world->card->queues[i].durable)
+            note_departed(world, i);
+    }
+}
+
+void inspect_stable(struct world *world) {
+    if (!world->sealing) return;
+    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+        if (world->broker->shards[i]->keeper->stable < world->seal_positions[i]) return;
+    }
+    world->sealing = false;
+    for (uint32_t i = 0; i < world->card->queue_count; i++) {
+        struct copy *copies = world->card->queues[i].copies;
+        for (uint32_t k = 0; copies && k < world->card->letter_count; k++) {
+            copies[k].sealed = copies[k].sealed || copies[k].sealing;
+            copies[k].sealing = false;
+        }
+    }
+}
+
+/* ---- after a crash ---- */
+
+/* The founder's bindings of this queue: see card_route(). */
+static void inspect_bindings(struct world *world, uint32_t at) {
+    const struct card *card = world->card;
+    static const char *const exchanges[] = {"direct", "fanout", "topic"};
+    static const char *const keys[] = {"k%u", "", "%u.%u"};
+    const struct queue_entry *entry =
+        vhost_find_queue(world->broker->vhost, bytes_text(card->queues[at].name));
+    for (size_t i = 0; i < COUNT_OF(exchanges); i++) {
+        char key[16];
+        bool by_headers = false;
+        struct routes routes;
+        routes_init(&routes);
+        str_format(key, sizeof key, keys[i], at, at);
+        (void)vhost_route(world->broker->vhost, bytes_text(exchanges[i]), bytes_text(key),
+            bytes_of(NULL, 0), &routes, &by_headers);
+        bool found = !(card_route(card, exchanges[i], key) & 1u << at);
+        for (uint32_t k = 0; k < routes.count; k++)
+            found = found || routes.queues[k] == entry->queue;
+        if (!found)
+            world_fail(world, lost, "the durable binding of %s to %s is gone after the crash",
+                card->queues[at].name, exchanges[i]);
+        routes_deinit(&routes);
+    }
+}
+
 void inspect_recovered(struct world *world) {
     struct card *card = world->card;
     for (uint32_t i = 0; i < card->queue_count; i++) {
-        if (card->queues[i].stable) inspect_queue(world, i);
+        if (!card->queues[i].stable) continue;
+        inspect_queue(world, i);
+        if (world->founded && card->queues[i].durable && world->swarm.durable_exchanges)
+            inspect_bindings(world, i);
     }
 }

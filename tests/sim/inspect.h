@@ -8,4 +8,11 @@ struct world;
  * what is there. */
 void inspect_recovered(struct world *world);
 
+/* Notes what has left the durable queues for good, if no mail is under way; and, once the journals
+ * are stable up to here, that no crash may bring it back. */
+void inspect_departed(struct world *world);
+
+/* Before a crash: what has become stable since then. */
+void inspect_stable(struct world *world);
+
 #endif

@@ -229,7 +229,10 @@ static void be_sure(struct lane *lane, const struct expect *expect) {
     struct world *world = lane->guest->world;
     for (; lane->settlement_sure < expect->settled_mark; lane->settlement_sure++) {
         const struct settlement *settlement = &lane->settlements[lane->settlement_sure];
+        struct copy *copy = card_copy(world->card, settlement->queue, settlement->letter);
+        bool ours = copy->state == COPY_HELD && copy->holder == lane->uid;
         card_leave(world->card, settlement->queue, settlement->letter, lane, COPY_SETTLED);
+        copy->sealed = copy->sealed || (ours && expect->reply == METHOD_tx_commit_ok);
     }
     for (; lane->sent_sure < expect->sent_mark; lane->sent_sure++) {
         struct letter *letter = lane->sent[lane->sent_sure];
@@ -249,6 +252,7 @@ static void on_declared(
     char name[64];
     str_format(
         name, sizeof name, "%.*s", (int)declared->queue.size, (const char *)declared->queue.data);
+    if (expect->queue) expect->queue->declared = true;
     if (expect->value != 0) return; /* a reply key, looked at */
     if (!expect->queue) {
         /* Named by the server. */

@@ -108,6 +108,8 @@ void life_crash(struct world *world) {
     bool power_loss = prng_chance(&world->storage, 50);
     world_trace(world, "---- %s", power_loss ? "the power is lost" : "the broker is killed");
     drop_guests(world);
+    inspect_stable(world);
+    world->sealing = false;
     vault_crash(world->vault, power_loss);
     card_crash(world->card);
     lay_to_rest(world);

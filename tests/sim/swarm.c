@@ -21,7 +21,7 @@ void swarm_init(struct swarm *swarm, uint64_t seed) {
         .disk_weight = 5 + (uint32_t)prng_below(&prng, 50),
         .crash_count = 1 + (uint32_t)prng_below(&prng, 4),
         .durable = (uint32_t)prng_below(&prng, 16),
-        .persistent = (uint32_t)prng_below(&prng, 3) * 50,
+        .persistent = prng_chance(&prng, 50) ? 100 : (uint32_t)prng_below(&prng, 100),
         .starved = (uint32_t)prng_below(&prng, 8),
         .socket_room = 64u << prng_below(&prng, 12),
     };
@@ -29,6 +29,10 @@ void swarm_init(struct swarm *swarm, uint64_t seed) {
     SWARM_FEATURES
 #undef FEATURE
     swarm->crashes = swarm->crashes && swarm->disk;
+    if (!swarm->disk) return;
+    if (prng_chance(&prng, 90)) swarm->durable |= 1;
+    /* Files are to be filled. */
+    if (prng_chance(&prng, 50)) swarm->body_bytes *= 20;
 }
 
 void swarm_print(const struct swarm *swarm) {

@@ -41,7 +41,8 @@
     FEATURE(shutdown, 15)                                                                          \
     FEATURE(disk, 60)                                                                              \
     FEATURE(crashes, 70)                                                                           \
-    FEATURE(durable_exchanges, 70)
+    FEATURE(durable_exchanges, 70)                                                                 \
+    FEATURE(hoards, 50)
 
 struct swarm {
     uint32_t shards;

@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "shard/recall.h"
 
-enum { RECOVERY_PORT = SIM_PORTS_MAX - 1, FILE_BYTES = JOURNAL_FILE_BYTES_MIN };
+enum { RECOVERY_PORT = SIM_PORTS_MAX - 1, FILE_BYTES_MAX = 2 * JOURNAL_FILE_BYTES_MIN };
 
 /* ---- the dead broker's disk: everything works, nothing is done ---- */
 
@@ -26,7 +26,7 @@ static void ghost_close(struct disk *disk, struct disk_file *file) {
 static int ghost_size(struct disk *disk, struct disk_file *file, uint64_t *ret_size) {
     (void)disk;
     (void)file;
-    *ret_size = FILE_BYTES;
+    *ret_size = FILE_BYTES_MAX;
     return 0;
 }
 
@@ -91,7 +91,8 @@ struct vault *vault_new(struct world *world) {
     vault->definitions_calls = vault->definitions.definitions;
     vault->settings = (struct keeper_settings){
         .node_id = "the only node ",
-        .file_bytes = FILE_BYTES,
+        .file_bytes = prng_chance(storage, 70) ? JOURNAL_FILE_BYTES_MIN : FILE_BYTES_MAX,
+        .file_bytes_first = prng_chance(storage, 50) ? JOURNAL_FILE_BYTES_MIN : 0,
         .files_spare = 1 + (uint32_t)prng_below(storage, 2),
         .files_budget = 2 + (uint32_t)prng_below(storage, 3),
         .limits = {.part_bytes = 2048u << prng_below(storage, 4),

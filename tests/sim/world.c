@@ -2,6 +2,7 @@
 #include "sim/world.h"
 
 #include "sim/guest.h"
+#include "sim/inspect.h"
 #include "sim/lives.h"
 #include "sim/plant.h"
 #include "sim/reckoning.h"
@@ -207,6 +208,7 @@ static bool happen(struct world *world, bool acting) {
     world->verdict->step = world->step;
     if (prng_chance(schedule, 2)) pass_time(world);
     if (prng_below(schedule, 300) == 0) check_all(world);
+    if (world->vault && prng_below(schedule, 200) == 0) inspect_departed(world);
     if (what < swarm->act_weight && acting) {
         guest_act(world->guests[1 + prng_below(schedule, world->guest_count - 1)]);
         return true;
@@ -293,7 +295,7 @@ static bool found_step(struct world *world) {
         lane_open(lane);
         return false;
     }
-    if (!world->founding) return true;
+    if (!world->founding) return world->founded = true;
     world->founding = false;
     guest_found(founder);
     return false;

@@ -32,6 +32,9 @@ struct world {
     bool settling;           /* faults are off */
     bool stopping;           /* the broker is told to stop: it may close everybody */
     bool ghost;              /* the broker that takes turns is dead already */
+    bool founded;            /* once it was done */
+    bool sealing;            /* see inspect_departed() */
+    uint64_t seal_positions[ACTORS_MAX];
     bool founding;           /* the others wait for the founder */
     uint32_t crashes_left;
     uint64_t crash_at; /* when so much has been done */

@@ -195,6 +195,7 @@ static void acks_wait_for_commit(void **state) {
     host_asked(host, "settle ack queue=1 seq=1 count=2 consumer=0");
     host_asked(host, "settle requeue queue=1 seq=4 count=1 consumer=0");
     host_asked(host, "settle reject queue=1 seq=5 count=1 consumer=0");
+    host_asked(host, "fence 1 stable");
     host_hear(host, 1, "tx.commit_ok");
     session_facts(host->session, &facts);
     assert_int_equal(facts.unacked, 1);
@@ -220,7 +221,77 @@ static void rollback_undoes_acks(void **state) {
     host_say(host, 1, "tx.commit");
     host_asked(host, "settle ack queue=1 seq=1 count=1 consumer=0");
     host_asked(host, "settle ack queue=1 seq=3 count=1 consumer=0");
+    host_asked(host, "fence 1 stable");
     host_hear(host, 1, "tx.commit_ok");
+}
+
+/* A commit of one publish with two confirms and one ack, which waits for all three. */
+static void commit_both(struct fake_host *host) {
+    get(host, 1);
+    select_tx(host);
+    publish(host, "basic.publish exchange='e' routing_key='a'", NO_PROPERTIES);
+    host_say(host, 1, "basic.ack delivery_tag=1");
+    host->later = true;
+    host->publish_result = (struct publish_result){.queues = 2, .confirms = 2};
+    host_say(host, 1, "tx.commit");
+    host_asked(host, "publish 1 'e' 'a' 1 seqno=1");
+    host_asked(host, "settle ack queue=1 seq=1 count=1 consumer=0");
+    host_asked(host, "fence 1 stable");
+    host_say(host, 1, "basic.qos prefetch_count=5"); /* waits behind it */
+    host_hear_nothing(host);
+}
+
+static void commit_waits_for_acks_and_confirms(void **state) {
+    struct fake_host *host = *state;
+    struct answer fenced = host_ok("");
+    commit_both(host);
+    confirm(host, 1, true);
+    host_answer(host, &fenced);
+    host_hear_nothing(host);
+    confirm(host, 1, true);
+    host_hear(host, 1, "tx.commit_ok");
+    host_hear(host, 1, "basic.qos_ok");
+}
+
+static void the_fence_may_be_last(void **state) {
+    struct fake_host *host = *state;
+    struct answer fenced = host_ok("");
+    commit_both(host);
+    confirm(host, 1, true);
+    confirm(host, 1, true);
+    host_hear_nothing(host);
+    host_answer(host, &fenced);
+    host_hear(host, 1, "tx.commit_ok");
+    host_hear(host, 1, "basic.qos_ok");
+    /* The next one has nothing to settle, and no fence. */
+    publish(host, "basic.publish exchange='e' routing_key='c'", NO_PROPERTIES);
+    host->publish_result = (struct publish_result){.queues = 1, .confirms = 1};
+    host_say(host, 1, "tx.commit");
+    host_asked(host, "publish 1 'e' 'c' 1 seqno=2");
+    confirm(host, 2, true);
+    host_hear(host, 1, "tx.commit_ok");
+}
+
+static void a_refusal_waits_for_the_rest(void **state) {
+    struct fake_host *host = *state;
+    struct answer fenced = host_ok("");
+    commit_both(host);
+    confirm(host, 1, false);
+    confirm(host, 1, true);
+    host_hear_nothing(host);
+    host_answer(host, &fenced);
+    host_hear_close(host, 1, REPLY_PRECONDITION_FAILED,
+        "PRECONDITION_FAILED - partial tx completion", "tx.commit");
+}
+
+/* The client is gone when the fence comes back. */
+static void a_fence_may_come_too_late(void **state) {
+    struct fake_host *host = *state;
+    struct answer fenced = host_ok("");
+    commit_both(host);
+    session_on_disconnect(host->session, host->now_ms);
+    host_asked(host, "leave");
+    host_answer(host, &fenced);
 }
 
 static void a_tag_is_acked_once_in_a_transaction(void **state) {
@@ -273,6 +344,10 @@ int main(void) {
         CASE(copies_are_routed_before_commit),
         CASE(acks_wait_for_commit),
         CASE(rollback_undoes_acks),
+        CASE(commit_waits_for_acks_and_confirms),
+        CASE(the_fence_may_be_last),
+        CASE(a_refusal_waits_for_the_rest),
+        CASE(a_fence_may_come_too_late),
         CASE(a_tag_is_acked_once_in_a_transaction),
         CASE(a_channel_ends_while_it_commits),
         CASE(rollback_forgets_publishes),

@@ -276,8 +276,9 @@ static void test_the_sample_can_be_read(void **state) {
         assert_true(config_set(&config, key, value, &why));
         keys++;
     }
-    assert_int_equal(keys, 21);
+    assert_int_equal(keys, 23);
     assert_int_equal(config.frame_max, 131072);
+    assert_int_equal(config.durability, DURABILITY_FSYNC);
     free(sample);
 }
 

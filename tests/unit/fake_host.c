@@ -208,8 +208,9 @@ static enum reply_code on_look(void *context, struct bytes exchange, char text[2
 }
 
 /* Everything asked of this host is done at once, so a fence is back when the bytes are handled. */
-static void on_fence(void *context, uint16_t channel, uint32_t request) {
+static void on_fence(void *context, uint16_t channel, uint32_t request, bool stable) {
     struct fake_host *host = context;
+    if (stable) note(host, "fence %u stable", channel);
     struct pending fence = {channel, request};
     if (host->later) {
         assert_true(host->pending_count < HOST_PENDING_MAX);

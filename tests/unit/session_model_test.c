@@ -3,334 +3,26 @@
  *
  *   every delivery is settled exactly once, whoever closes what and when
  *   what a client is told to be confirmed had all its confirms
+ *   no client hears of a change before its commit is stable, nor what its channel said later
  *   a consumer that needs tokens is granted no more than the limit leaves
  *   nothing is left in memory
  */
-#include "unit.h"
+#include "model_host.h"
 
 #include "amqp/frame.h"
-#include "base/buffer.h"
-#include "base/list.h"
 #include "base/memory.h"
-#include "base/prng.h"
-#include "session/session.h"
 
-enum {
-    CHANNELS = 3,
-    QUEUES = 3,
-    SEQS_MAX = 4096, /* per queue */
-    CONSUMERS_MAX = 512,
-    PENDING_MAX = 64,
-    PUBLISHES_MAX = 4096,
-    TAGS_MAX = 8192, /* per channel and incarnation */
-    STEPS = 1200,
-};
-
-enum seq_state { SEQ_FREE, SEQ_OUT, SEQ_SETTLED };
-
-/* A consumer as its queue knows it. */
-struct model_consumer {
-    uint32_t tag_id;
-    queue_ref queue;
-    uint16_t channel;
-    bool no_ack;
-    bool shared;
-    bool alive;
-    bool asked;
-    uint32_t tokens;
-};
-
-struct model_pending {
-    enum { PENDING_CONSUME, PENDING_CANCEL, PENDING_GET, PENDING_FENCE } kind;
-    uint16_t channel;
-    uint32_t request;
-    uint32_t consumer; /* index */
-    queue_ref queue;
-    bool no_ack;
-};
-
-struct model_publish {
-    uint64_t seqno;
-    uint32_t epoch;
-    uint16_t channel;
-    uint32_t left;
-    bool refused;
-    bool told;
-};
-
-/* What the client knows of a channel. */
-struct model_channel {
-    bool open;
-    bool closing; /* we have said channel.close */
-    bool tx;
-    uint32_t first_publish; /* of this incarnation, in world.publishes */
-    uint64_t tags[TAGS_MAX];
-    uint32_t tag_count; /* deliveries that wait for our ack */
-};
-
-struct world {
-    struct prng prng;
-    struct session *session;
-    struct message_pool *pool;
-    struct chunk_pool chunks;
-    struct buffer heard;
-    bool over; /* the session has called finish or leave */
-    bool left;
-    bool finished;
-    bool woken;
-    uint8_t state[QUEUES + 1][SEQS_MAX];
-    uint64_t next_seq[QUEUES + 1];
-    struct model_consumer consumers[CONSUMERS_MAX];
-    uint32_t consumer_count;
-    struct model_pending pending[PENDING_MAX];
-    uint32_t pending_count;
-    struct model_publish publishes[PUBLISHES_MAX];
-    uint32_t publish_count;
-    struct model_channel channels[CHANNELS + 1];
-    uint32_t delivered_count;
-    uint32_t confirmed_count;
-};
-
-static uint32_t below(struct world *world, uint32_t bound) {
-    return (uint32_t)prng_below(&world->prng, bound);
-}
-
-static bool chance(struct world *world, unsigned percent) {
-    return prng_chance(&world->prng, percent);
-}
-
-/* ---- the host ---- */
-
-static void put_pending(struct world *world, struct model_pending pending) {
-    assert_true(world->pending_count < PENDING_MAX);
-    world->pending[world->pending_count++] = pending;
-}
-
-static void on_login(void *host, struct bytes user, struct bytes password) {
-    (void)host;
-    (void)user;
-    (void)password;
-}
-
-static bool on_vhost(void *host, struct bytes vhost, struct answer *ret_answer) {
-    (void)host;
-    (void)vhost;
-    ret_answer->code = REPLY_OK;
-    return true;
-}
-
-static bool on_change(void *host, uint16_t channel, uint32_t request, const struct change *change,
-    struct answer *ret_answer) {
-    (void)host;
-    (void)channel;
-    (void)request;
-    (void)change;
-    ret_answer->code = REPLY_OK;
-    return true;
-}
-
-static struct answer consumed(struct world *world, uint32_t index) {
-    struct model_consumer *consumer = &world->consumers[index];
-    consumer->alive = true;
-    return (struct answer){.queue = consumer->queue, .consumer = index + 1};
-}
-
-static bool on_consume(void *host, uint16_t channel, uint32_t request,
-    const struct consume_request *consume, struct answer *ret_answer) {
-    struct world *world = host;
-    assert_int_equal(request, consume->tag_id);
-    if (world->consumer_count == CONSUMERS_MAX) {
-        *ret_answer = (struct answer){.code = REPLY_ACCESS_REFUSED, .text = "enough"};
-        return true;
-    }
-    uint32_t index = world->consumer_count++;
-    world->consumers[index] = (struct model_consumer){
-        .tag_id = request,
-        .queue = (queue_ref)(consume->queue.data[0] - '0'),
-        .channel = channel,
-        .no_ack = consume->flags & OP_NO_ACK,
-        .shared = consume->flags & OP_SHARED,
-    };
-    assert_false(world->consumers[index].no_ack && world->consumers[index].shared);
-    if (chance(world, 30)) {
-        *ret_answer = consumed(world, index);
-        return true;
-    }
-    put_pending(world, (struct model_pending){PENDING_CONSUME, channel, request, index, 0, false});
-    return false;
-}
-
-static void on_cancel(void *host, uint16_t channel, uint32_t request, queue_ref queue,
-    uint32_t tag_id, consumer_handle handle) {
-    struct world *world = host;
-    assert_in_range(handle, 1, world->consumer_count);
-    struct model_consumer *consumer = &world->consumers[handle - 1];
-    assert_int_equal(consumer->tag_id, tag_id);
-    assert_int_equal(consumer->queue, queue);
-    assert_int_equal(consumer->channel, channel);
-    if (request == 0) {
-        consumer->alive = false;
-        return;
-    }
-    put_pending(
-        world, (struct model_pending){PENDING_CANCEL, channel, request, handle - 1, 0, false});
-}
-
-static uint64_t take_seq(struct world *world, queue_ref queue, bool no_ack) {
-    uint64_t seq = world->next_seq[queue]++;
-    assert_true(seq < SEQS_MAX);
-    world->state[queue][seq] = no_ack ? SEQ_SETTLED : SEQ_OUT;
-    return seq;
-}
-
-static struct message *new_message(struct world *world) {
-    uint32_t size = chance(world, 10) ? below(world, 20000) : below(world, 50);
-    struct message *message =
-        message_new(world->pool, BYTES(""), BYTES("key"), bytes_of("\0\0", 2), size);
-    memset(message_body_data(message), 'm', size);
-    return message;
-}
-
-static struct answer got(struct world *world, queue_ref queue, bool no_ack) {
-    struct answer answer = {.queue = queue};
-    if (chance(world, 30) || world->next_seq[queue] == SEQS_MAX) return answer;
-    answer.message = new_message(world);
-    answer.seq = take_seq(world, queue, no_ack);
-    return answer;
-}
-
-static bool on_get(void *host, uint16_t channel, uint32_t request, struct bytes queue, bool no_ack,
-    struct answer *ret_answer) {
-    struct world *world = host;
-    queue_ref ref = (queue_ref)(queue.data[0] - '0');
-    if (chance(world, 30)) {
-        *ret_answer = got(world, ref, no_ack);
-        return true;
-    }
-    put_pending(world, (struct model_pending){PENDING_GET, channel, request, 0, ref, no_ack});
-    return false;
-}
-
-static bool on_purge(
-    void *host, uint16_t channel, uint32_t request, struct bytes queue, struct answer *ret_answer) {
-    (void)queue;
-    return on_change(host, channel, request, NULL, ret_answer);
-}
-
-static void on_settle(void *host, const struct settle *settle) {
-    struct world *world = host;
-    assert_in_range(settle->queue, 1, QUEUES);
-    assert_true(settle->count != 0);
-    for (uint32_t i = 0; i < settle->count; i++) {
-        assert_int_equal(world->state[settle->queue][settle->seq + i], SEQ_OUT);
-        world->state[settle->queue][settle->seq + i] = SEQ_SETTLED;
-    }
-}
-
-static void on_fence(void *host, uint16_t channel, uint32_t request) {
-    put_pending(host, (struct model_pending){PENDING_FENCE, channel, request, 0, 0, false});
-}
-
-static void on_grant(void *host, queue_ref queue, uint16_t channel, uint32_t tag_id,
-    consumer_handle handle, uint32_t count) {
-    struct world *world = host;
-    struct model_consumer *consumer = &world->consumers[handle - 1];
-    assert_int_equal(consumer->tag_id, tag_id);
-    assert_int_equal(consumer->queue, queue);
-    assert_int_equal(consumer->channel, channel);
-    assert_false(consumer->no_ack);
-    consumer->shared = true;
-    if (count == 0) return;
-    assert_true(consumer->asked);
-    consumer->asked = false;
-    consumer->tokens += count;
-}
-
-static void on_publish(
-    void *host, const struct publish *publish, struct publish_result *ret_result) {
-    struct world *world = host;
-    *ret_result = (struct publish_result){.queues = below(world, 3)};
-    if (!publish->held && prng_below(&world->prng, 1000) < 3) {
-        ret_result->code = REPLY_NOT_FOUND;
-        return;
-    }
-    if (publish->seqno == 0 || ret_result->queues == 0) return;
-    ret_result->confirms = 1 + below(world, 3);
-}
-
-/* Confirm mode's publishes are remembered by the numbers they get; those of a tx share one. */
-static void on_publish_noted(
-    void *host, const struct publish *publish, struct publish_result *ret_result) {
-    struct world *world = host;
-    on_publish(host, publish, ret_result);
-    if (publish->seqno == 0 || ret_result->code != REPLY_OK) return;
-    assert_true(world->publish_count < PUBLISHES_MAX);
-    world->publishes[world->publish_count++] = (struct model_publish){
-        .seqno = publish->seqno,
-        .epoch = publish->epoch,
-        .channel = publish->channel,
-        .left = ret_result->confirms,
-    };
-}
-
-static void on_hold(void *host, const struct publish *publish, struct publish_result *ret_result,
-    struct held_route **ret_held) {
-    (void)publish;
-    *ret_result = (struct publish_result){.queues = 1};
-    if (chance(host, 1))
-        ret_result->code = REPLY_NOT_FOUND;
-    else
-        *ret_held = NEW(struct held_route);
-}
-
-static enum reply_code on_look(void *host, struct bytes exchange, char text[256]) {
-    (void)exchange;
-    text[0] = 0;
-    return chance(host, 1) ? REPLY_NOT_FOUND : REPLY_OK;
-}
-
-static void on_leave(void *host) {
-    ((struct world *)host)->left = true;
-}
-
-static void on_finish(void *host) {
-    ((struct world *)host)->finished = true;
-}
-
-static void on_wake(void *host) {
-    ((struct world *)host)->woken = true;
-}
-
-static void on_random(void *host, uint8_t *data, size_t size) {
-    struct world *world = host;
-    for (size_t i = 0; i < size; i++)
-        data[i] = (uint8_t)prng_next(&world->prng);
-}
-
-static const struct session_calls calls = {
-    .login = on_login,
-    .open_vhost = on_vhost,
-    .change = on_change,
-    .consume = on_consume,
-    .cancel = on_cancel,
-    .get = on_get,
-    .purge = on_purge,
-    .settle = on_settle,
-    .fence = on_fence,
-    .grant = on_grant,
-    .publish = on_publish_noted,
-    .hold = on_hold,
-    .look = on_look,
-    .leave = on_leave,
-    .finish = on_finish,
-    .wake = on_wake,
-    .random = on_random,
-};
+enum { STEPS = 1200 };
 
 /* ---- the client's ears ---- */
 
-static void hear_delivery(struct world *world, uint16_t number, uint64_t tag) {
+static void hear_delivery(
+    struct world *world, uint16_t number, uint64_t tag, struct bytes routing_key) {
     struct model_channel *channel = &world->channels[number];
+    uint64_t ticket;
+    assert_int_equal(routing_key.size, sizeof ticket);
+    memcpy(&ticket, routing_key.data, sizeof ticket);
+    assert_true(ticket <= world->stable);
     assert_true(channel->open);
     if (channel->tag_count == TAGS_MAX) return;
     channel->tags[channel->tag_count++] = tag;
@@ -368,10 +60,16 @@ static void channel_is_gone(struct world *world, uint16_t number) {
 static void hear_method(struct world *world, uint16_t channel, const struct method *method) {
     switch ((int)method->kind) {
     case METHOD_basic_deliver:
-        hear_delivery(world, channel, method->basic_deliver.delivery_tag);
+        hear_delivery(
+            world, channel, method->basic_deliver.delivery_tag, method->basic_deliver.routing_key);
         break;
     case METHOD_basic_get_ok:
-        hear_delivery(world, channel, method->basic_get_ok.delivery_tag);
+        hear_delivery(
+            world, channel, method->basic_get_ok.delivery_tag, method->basic_get_ok.routing_key);
+        break;
+    case METHOD_queue_declare_ok:
+        assert_true(method->queue_declare_ok.message_count <= world->stable);
+        world->changed_count += method->queue_declare_ok.message_count != 0;
         break;
     case METHOD_basic_ack:
         hear_confirm(
@@ -387,6 +85,11 @@ static void hear_method(struct world *world, uint16_t channel, const struct meth
         say_method(world, channel, &(struct method){.kind = METHOD_channel_close_ok});
         break;
     case METHOD_connection_close: world->over = true; break;
+    case METHOD_connection_close_ok:
+        for (uint16_t i = 1; i <= CHANNELS; i++)
+            assert_true(world->channels[i].ticket <= world->stable);
+        world->closed = true;
+        break;
     default: break;
     }
 }
@@ -421,7 +124,7 @@ static void listen(struct world *world) {
 
 /* Whole or in two pieces. */
 static void say_bytes(struct world *world, struct bytes bytes) {
-    uint32_t first = chance(world, 30) ? below(world, bytes.size + 1) : bytes.size;
+    uint32_t first = model_chance(world, 30) ? model_below(world, bytes.size + 1) : bytes.size;
     session_on_bytes(world->session, bytes_of(bytes.data, first), 1);
     session_on_bytes(world->session, bytes_of(bytes.data + first, bytes.size - first), 1);
 }
@@ -436,20 +139,21 @@ static void say_method(struct world *world, uint16_t channel, const struct metho
 
 static struct bytes queue_name(struct world *world) {
     static const char *const names[] = {"1", "2", "3"};
-    return bytes_text(names[below(world, QUEUES)]);
+    return bytes_text(names[model_below(world, QUEUES)]);
 }
 
 static struct bytes tag_name(struct world *world) {
     static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
-    return bytes_text(names[below(world, 8)]);
+    return bytes_text(names[model_below(world, 8)]);
 }
 
 static void say_publish(struct world *world, uint16_t channel) {
     static uint8_t body[9000];
     uint8_t memory[12000];
-    uint32_t size = chance(world, 20) ? below(world, sizeof body) : below(world, 40);
+    uint32_t size =
+        model_chance(world, 20) ? model_below(world, sizeof body) : model_below(world, 40);
     struct method publish = {.kind = METHOD_basic_publish,
-        .basic_publish = {.routing_key = BYTES("key"), .mandatory = chance(world, 20)}};
+        .basic_publish = {.routing_key = BYTES("key"), .mandatory = model_chance(world, 20)}};
     struct writer writer = writer_over(memory, sizeof memory);
     frame_put_method(&writer, channel, &publish);
     frame_put_header(&writer, channel, size, bytes_of("\0\0", 2));
@@ -460,8 +164,8 @@ static void say_publish(struct world *world, uint16_t channel) {
 
 /* One of the tags that wait, or rarely one that does not. */
 static uint64_t some_tag(struct world *world, struct model_channel *channel, bool multiple) {
-    if (channel->tag_count == 0 || chance(world, 1)) return below(world, 50);
-    uint32_t index = chance(world, 60) ? 0 : below(world, channel->tag_count);
+    if (channel->tag_count == 0 || model_chance(world, 1)) return model_below(world, 50);
+    uint32_t index = model_chance(world, 60) ? 0 : model_below(world, channel->tag_count);
     uint64_t tag = channel->tags[index];
     uint32_t kept = 0;
     for (uint32_t i = 0; i < channel->tag_count; i++) {
@@ -474,28 +178,28 @@ static uint64_t some_tag(struct world *world, struct model_channel *channel, boo
 
 static void say_settlement(struct world *world, uint16_t number) {
     struct model_channel *channel = &world->channels[number];
-    bool multiple = chance(world, 20);
-    if (channel->tag_count == 0 && !chance(world, 1)) return;
+    bool multiple = model_chance(world, 20);
+    if (channel->tag_count == 0 && !model_chance(world, 1)) return;
     uint64_t tag = some_tag(world, channel, multiple);
     struct method method = {0};
-    uint32_t how = below(world, 4);
+    uint32_t how = model_below(world, 4);
     if (how <= 1) {
         method.kind = METHOD_basic_ack;
         method.basic_ack = (struct amqp_basic_ack){tag, multiple};
     } else if (how == 2 || multiple) {
         method.kind = METHOD_basic_nack;
-        method.basic_nack = (struct amqp_basic_nack){tag, multiple, chance(world, 50)};
+        method.basic_nack = (struct amqp_basic_nack){tag, multiple, model_chance(world, 50)};
     } else {
         method.kind = METHOD_basic_reject;
-        method.basic_reject = (struct amqp_basic_reject){tag, chance(world, 50)};
+        method.basic_reject = (struct amqp_basic_reject){tag, model_chance(world, 50)};
     }
     say_method(world, number, &method);
 }
 
 static void say_rare(struct world *world, uint16_t number) {
     struct method method = {0};
-    bool tx = world->channels[number].tx || chance(world, 5);
-    switch (tx ? below(world, 6) : 3 + below(world, 5)) {
+    bool tx = world->channels[number].tx || model_chance(world, 5);
+    switch (tx ? model_below(world, 6) : 3 + model_below(world, 5)) {
     case 0:
     case 1: method.kind = METHOD_tx_commit; break;
     case 2: method.kind = METHOD_tx_rollback; break;
@@ -513,38 +217,44 @@ static void say_rare(struct world *world, uint16_t number) {
         method.basic_recover.requeue = true;
         world->channels[number].tag_count = 0;
         break;
-    default: method.kind = chance(world, 50) ? METHOD_tx_select : METHOD_confirm_select;
+    default: method.kind = model_chance(world, 50) ? METHOD_tx_select : METHOD_confirm_select;
     }
     say_method(world, number, &method);
 }
 
 static void say_something(struct world *world) {
-    uint16_t number = (uint16_t)(1 + below(world, CHANNELS));
+    uint16_t number = (uint16_t)(1 + model_below(world, CHANNELS));
     struct model_channel *channel = &world->channels[number];
     if (channel->closing) return;
     if (!channel->open) {
         channel->open = true;
         say_method(world, number, &(struct method){.kind = METHOD_channel_open});
-        channel->tx = chance(world, 30);
+        channel->tx = model_chance(world, 30);
         if (channel->tx) {
             say_method(world, number, &(struct method){.kind = METHOD_tx_select});
-        } else if (chance(world, 60)) {
+        } else if (model_chance(world, 60)) {
             say_method(world, number, &(struct method){.kind = METHOD_confirm_select});
         }
         return;
     }
     struct method method = {0};
-    uint32_t what = below(world, 100);
-    if (what < 30) {
+    uint32_t what = model_below(world, 100);
+    if (what < 25) {
         say_publish(world, number);
+    } else if (what < 30) {
+        bool no_wait = model_chance(world, 20);
+        method.kind = METHOD_queue_declare;
+        method.queue_declare = (struct amqp_queue_declare){
+            .queue = no_wait ? BYTES("w") : BYTES("1"), .no_wait = no_wait};
+        say_method(world, number, &method);
     } else if (what < 65) {
         say_settlement(world, number);
     } else if (what < 75) {
         method.kind = METHOD_basic_consume;
         method.basic_consume = (struct amqp_basic_consume){.queue = queue_name(world),
-            .consumer_tag = chance(world, 90) ? bytes_of(NULL, 0) : tag_name(world),
-            .no_ack = chance(world, 30),
-            .no_wait = chance(world, 20)};
+            .consumer_tag = model_chance(world, 90) ? bytes_of(NULL, 0) : tag_name(world),
+            .no_ack = model_chance(world, 30),
+            .no_wait = model_chance(world, 20)};
         say_method(world, number, &method);
     } else if (what < 80) {
         method.kind = METHOD_basic_cancel;
@@ -553,12 +263,12 @@ static void say_something(struct world *world) {
     } else if (what < 90) {
         method.kind = METHOD_basic_get;
         method.basic_get.queue = queue_name(world);
-        method.basic_get.no_ack = chance(world, 30);
+        method.basic_get.no_ack = model_chance(world, 30);
         say_method(world, number, &method);
     } else if (what < 95) {
         method.kind = METHOD_basic_qos;
-        method.basic_qos.prefetch_count = (uint16_t)below(world, 10);
-        method.basic_qos.global = chance(world, 60);
+        method.basic_qos.prefetch_count = (uint16_t)model_below(world, 10);
+        method.basic_qos.global = model_chance(world, 60);
         say_method(world, number, &method);
     } else {
         say_rare(world, number);
@@ -574,17 +284,19 @@ static void answer_one(struct world *world) {
     memmove(world->pending, world->pending + 1, world->pending_count * sizeof world->pending[0]);
     struct answer answer = {0};
     if (pending.kind == PENDING_CONSUME) {
-        answer = consumed(world, pending.consumer);
-        if (chance(world, 10)) {
+        answer = model_consumed(world, pending.consumer);
+        if (model_chance(world, 10)) {
             world->consumers[pending.consumer].alive = false;
             answer = (struct answer){.code = REPLY_NOT_FOUND, .text = "no such queue"};
         }
     } else if (pending.kind == PENDING_CANCEL) {
         world->consumers[pending.consumer].alive = false;
     } else if (pending.kind == PENDING_GET) {
-        answer = got(world, pending.queue, pending.no_ack);
+        answer = model_got(world, pending.channel, pending.queue, pending.no_ack);
         /* A late no-ack answer may be given back; the queue would ignore that. */
         if (answer.message && pending.no_ack) world->state[answer.queue][answer.seq] = SEQ_OUT;
+    } else if (pending.kind == PENDING_CHANGE) {
+        answer = model_changed(world, pending.channel, pending.no_ack);
     }
     session_on_answer(world->session, pending.channel, pending.request, &answer, 1);
     if (pending.kind == PENDING_GET && answer.message && pending.no_ack)
@@ -608,8 +320,8 @@ static void deliver(struct world *world, uint32_t index) {
     struct effect effect = effect_for(world, index, EFFECT_DELIVER);
     if (consumer->shared) consumer->tokens--;
     effect.flags = consumer->no_ack ? EFFECT_NO_ACK : 0;
-    effect.message = new_message(world);
-    effect.seq = take_seq(world, consumer->queue, consumer->no_ack);
+    effect.message = model_new_message(world, consumer->channel);
+    effect.seq = model_take_seq(world, consumer->queue, consumer->no_ack);
     session_on_deliver(world->session, consumer->queue, &effect, 1);
 }
 
@@ -621,7 +333,7 @@ static void tokens(struct world *world, uint32_t index) {
         consumer->tokens = 0;
     } else if (consumer->shared && !consumer->asked) {
         effect.kind = EFFECT_TOKENS_WANTED;
-        effect.consumers = 1 + below(world, 20);
+        effect.consumers = 1 + model_below(world, 20);
         consumer->asked = true;
     } else {
         return;
@@ -629,20 +341,26 @@ static void tokens(struct world *world, uint32_t index) {
     session_on_tokens(world->session, consumer->queue, &effect);
 }
 
+static void commit_some(struct world *world) {
+    world->stable += model_below(world, (uint32_t)(world->ticket - world->stable) + 1);
+    session_on_stable(world->session, world->stable);
+}
+
 static void broker_step(struct world *world) {
-    if (world->consumer_count == 0 || chance(world, 30)) {
+    if (model_chance(world, 5)) commit_some(world);
+    if (world->consumer_count == 0 || model_chance(world, 30)) {
         answer_one(world);
         return;
     }
-    uint32_t index =
-        world->consumer_count - 1 - below(world, (uint32_t)min_u64(world->consumer_count, 20));
+    uint32_t index = world->consumer_count - 1 -
+                     model_below(world, (uint32_t)min_u64(world->consumer_count, 20));
     struct model_consumer *consumer = &world->consumers[index];
     /* Now and then something comes from a queue that has not heard of the cancel. */
-    if (!consumer->alive && !chance(world, 3)) return;
+    if (!consumer->alive && !model_chance(world, 3)) return;
     if (consumer->tag_id == 0) return;
-    uint32_t what = below(world, 100);
+    uint32_t what = model_below(world, 100);
     if (what < 70) {
-        for (uint32_t i = below(world, 5); i > 0; i--)
+        for (uint32_t i = model_below(world, 5); i > 0; i--)
             deliver(world, index);
     } else if (what < 97) {
         tokens(world, index);
@@ -653,15 +371,18 @@ static void broker_step(struct world *world) {
     }
 }
 
+static void confirm_one(struct world *world, struct model_publish *publish) {
+    if (publish->left == 0) return;
+    bool ok = !model_chance(world, 3);
+    publish->left--;
+    if (!ok) publish->refused = true;
+    session_on_confirm(world->session, publish->channel, publish->epoch, publish->seqno, ok);
+}
+
 static void confirm_some(struct world *world) {
-    for (uint32_t tries = below(world, 10); tries > 0 && world->publish_count != 0; tries--) {
-        uint32_t back = below(world, (uint32_t)min_u64(world->publish_count, 40));
-        struct model_publish *publish = &world->publishes[world->publish_count - 1 - back];
-        if (publish->left == 0) continue;
-        bool ok = !chance(world, 3);
-        publish->left--;
-        if (!ok) publish->refused = true;
-        session_on_confirm(world->session, publish->channel, publish->epoch, publish->seqno, ok);
+    for (uint32_t tries = model_below(world, 10); tries > 0 && world->publish_count != 0; tries--) {
+        uint32_t back = model_below(world, (uint32_t)min_u64(world->publish_count, 40));
+        confirm_one(world, &world->publishes[world->publish_count - 1 - back]);
     }
 }
 
@@ -676,7 +397,7 @@ static void log_in(struct world *world) {
         .channel_max = CHANNELS_PER_CONNECTION_MAX,
         .message_bytes_max = 1 << 20,
     };
-    world->session = session_new(&settings, &calls, world, 7, world->pool, &world->chunks);
+    world->session = session_new(&settings, &MODEL_CALLS, world, 7, world->pool, &world->chunks);
     session_on_bytes(
         world->session, bytes_of(FRAME_PROTOCOL_HEADER, sizeof FRAME_PROTOCOL_HEADER), 1);
     say_method(world, 0,
@@ -712,14 +433,37 @@ static void finish(struct world *world) {
     buffer_deinit(&world->heard);
 }
 
-static void run(uint64_t seed, uint32_t *delivered_count, uint32_t *confirmed_count) {
+/* The client closes: all that it was promised comes before close-ok. */
+static void close_connection(struct world *world) {
+    say_method(world, 0, &(struct method){.kind = METHOD_connection_close});
+    for (int tries = 0; !world->left; tries++) {
+        assert_true(tries < 10000);
+        answer_one(world);
+        for (uint32_t i = 0; i < world->publish_count; i++)
+            confirm_one(world, &world->publishes[i]);
+    }
+    listen(world);
+    if (model_chance(world, 50)) session_on_left(world->session, 1);
+    while (session_holds(world->session)) {
+        assert_false(world->finished);
+        commit_some(world);
+        session_check(world->session);
+        listen(world);
+    }
+    session_on_left(world->session, 1);
+    listen(world);
+    assert_true(world->finished);
+    assert_true(world->closed);
+}
+
+static void run(uint64_t seed, struct world *totals) {
     struct world *world = NEW(struct world);
     prng_init(&world->prng, seed);
     world->pool = message_pool_new(0);
     buffer_init(&world->heard, 1 << 28);
     log_in(world);
     for (int step = 0; step < STEPS && !world->left; step++) {
-        uint32_t what = below(world, 100);
+        uint32_t what = model_below(world, 100);
         if (what < 45) {
             say_something(world);
         } else if (what < 80) {
@@ -733,21 +477,26 @@ static void run(uint64_t seed, uint32_t *delivered_count, uint32_t *confirmed_co
         listen(world);
         if (step % 8 == 0) session_check(world->session);
     }
-    *delivered_count += world->delivered_count;
-    *confirmed_count += world->confirmed_count;
+    totals->delivered_count += world->delivered_count;
+    totals->confirmed_count += world->confirmed_count;
+    totals->changed_count += world->changed_count;
+    if (!world->left && model_chance(world, 50)) close_connection(world);
+    totals->closed |= world->closed;
     finish(world);
     mem_free(world);
 }
 
 static void conversations_leave_nothing_behind(void **state) {
     (void)state;
-    uint32_t delivered_count = 0;
-    uint32_t confirmed_count = 0;
+    struct world *totals = NEW(struct world);
     for (uint64_t seed = 0; seed < 150; seed++)
-        run(seed, &delivered_count, &confirmed_count);
+        run(seed, totals);
     /* The runs have not been about nothing. */
-    assert_true(delivered_count > 5000);
-    assert_true(confirmed_count > 1000);
+    assert_true(totals->delivered_count > 5000);
+    assert_true(totals->confirmed_count > 1000);
+    assert_true(totals->changed_count > 500);
+    assert_true(totals->closed);
+    mem_free(totals);
 }
 
 int main(void) {
