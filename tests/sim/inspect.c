@@ -127,18 +127,18 @@ void inspect_stable(struct world *world) {
 static void inspect_bindings(struct world *world, uint32_t at) {
     const struct card *card = world->card;
     static const char *const exchanges[] = {"direct", "fanout", "topic"};
-    static const char *const keys[] = {"k%u", "", "%u.%u"};
+    char keys[3][16] = {"", "k0"};
     const struct queue_entry *entry =
         vhost_find_queue(world->broker->vhost, bytes_text(card->queues[at].name));
+    str_format(keys[0], sizeof keys[0], "k%u", at);
+    str_format(keys[2], sizeof keys[2], "%u.%u", at, at);
     for (size_t i = 0; i < COUNT_OF(exchanges); i++) {
-        char key[16];
         bool by_headers = false;
         struct routes routes;
         routes_init(&routes);
-        str_format(key, sizeof key, keys[i], at, at);
-        (void)vhost_route(world->broker->vhost, bytes_text(exchanges[i]), bytes_text(key),
+        (void)vhost_route(world->broker->vhost, bytes_text(exchanges[i]), bytes_text(keys[i]),
             bytes_of(NULL, 0), &routes, &by_headers);
-        bool found = !(card_route(card, exchanges[i], key) & 1u << at);
+        bool found = !(card_route(card, exchanges[i], keys[i]) & 1u << at);
         for (uint32_t k = 0; k < routes.count; k++)
             found = found || routes.queues[k] == entry->queue;
         if (!found)
