@@ -576,7 +576,7 @@ struct act {
 static void lane_act(struct lane *lane) {
     const struct swarm *swarm = &world_of(lane)->swarm;
     const struct act acts[] = {
-        {act_publish, 30, !lane->guest->blocked},
+        {act_publish, swarm->publish_weight, !lane->guest->blocked},
         {act_settle, 25, true},
         {act_consume, 6, true},
         {act_confirm_select, 4, swarm->confirms && lane->number != 2},

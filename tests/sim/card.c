@@ -251,6 +251,16 @@ void card_crash(struct card *card) {
     }
 }
 
+void card_settle(struct card *card) {
+    for (uint32_t i = 0; i < card->letter_count; i++)
+        card->letters[i].firm = card->letters[i].firm || card->letters[i].fate == LETTER_SURE;
+    for (uint32_t i = 0; i < card->queue_count; i++) {
+        struct copy *copies = card->queues[i].copies;
+        for (uint32_t k = 0; copies && k < card->letter_count; k++)
+            copies[k].sealed = copies[k].sealed || copies[k].state == COPY_SETTLED;
+    }
+}
+
 static bool excused(
     const struct card_queue *queue, const struct letter *letter, const struct copy *copy);
 

@@ -144,6 +144,9 @@ void card_deliver(struct card *card, const struct sighting *sighting);
 void card_leave(struct card *card, struct card_queue *queue, const struct letter *letter,
     const struct lane *holder, enum copy_state state);
 
+/* All that was done is stable: what was taken is there after a crash, what was settled is not. */
+void card_settle(struct card *card);
+
 /* The broker has died; everybody has left. */
 void card_crash(struct card *card);
 

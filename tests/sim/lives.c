@@ -3,6 +3,7 @@
 
 #include "sim/guest.h"
 #include "sim/inspect.h"
+#include "sim/reckoning.h"
 #include "sim/vault.h"
 #include "sim/world.h"
 
@@ -96,7 +97,8 @@ static void lay_to_rest(struct world *world) {
 }
 
 void life_end(struct world *world) {
-    if (!world->vault) {
+    bool dead = !world->vault || !world->broker->shards[0]->keeper;
+    if (dead) {
         free_broker(world);
         return;
     }
@@ -104,16 +106,30 @@ void life_end(struct world *world) {
     lay_to_rest(world);
 }
 
+/* As another number of shards. */
+static void begin_again(struct world *world) {
+    world->sealing = false;
+    world->now_ms += prng_below(&world->schedule, 1000);
+    world->swarm.shards = 1 + (uint32_t)prng_below(&world->schedule, 4);
+    life_begin(world);
+}
+
 void life_crash(struct world *world) {
     bool power_loss = prng_chance(&world->storage, 50);
     world_trace(world, "---- %s", power_loss ? "the power is lost" : "the broker is killed");
     drop_guests(world);
     inspect_stable(world);
-    world->sealing = false;
     vault_crash(world->vault, power_loss);
     card_crash(world->card);
     lay_to_rest(world);
-    world->now_ms += prng_below(&world->schedule, 1000);
-    world->swarm.shards = 1 + (uint32_t)prng_below(&world->schedule, 4);
-    life_begin(world);
+    begin_again(world);
+}
+
+void life_restart(struct world *world) {
+    reckoning_stop(world);
+    drop_guests(world);
+    card_settle(world->card);
+    card_crash(world->card);
+    free_broker(world);
+    begin_again(world);
 }

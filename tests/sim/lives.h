@@ -15,4 +15,7 @@ void life_end(struct world *world);
 /* The node dies where it stands, and the next broker begins. Nobody is connected then. */
 void life_crash(struct world *world);
 
+/* The same, but in order: the broker stops, and the next one begins. */
+void life_restart(struct world *world);
+
 #endif

@@ -15,6 +15,7 @@ void swarm_init(struct swarm *swarm, uint64_t seed) {
         .stable = 1 + (uint32_t)prng_below(&prng, 4),
         .acts = 200 + (uint32_t)prng_below(&prng, 300u << prng_below(&prng, 6)),
         .body_bytes = 1 + (uint32_t)prng_below(&prng, 300),
+        .publish_weight = 30,
         .act_weight = 10 + (uint32_t)prng_below(&prng, 50),
         .wire_weight = 10 + (uint32_t)prng_below(&prng, 50),
         .turn_weight = 10 + (uint32_t)prng_below(&prng, 50),
@@ -32,7 +33,9 @@ void swarm_init(struct swarm *swarm, uint64_t seed) {
     if (!swarm->disk) return;
     if (prng_chance(&prng, 90)) swarm->durable |= 1;
     /* Files are to be filled. */
-    if (prng_chance(&prng, 50)) swarm->body_bytes *= 20;
+    swarm->publish_weight += (uint32_t)prng_below(&prng, 150);
+    swarm->body_bytes *= 1u << prng_below(&prng, 6);
+    swarm->acts += (uint32_t)prng_below(&prng, 1000);
 }
 
 void swarm_print(const struct swarm *swarm) {

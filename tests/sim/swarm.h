@@ -51,6 +51,7 @@ struct swarm {
     uint32_t stable;     /* queues that are never deleted */
     uint32_t acts;       /* what all clients do together before they are told to settle */
     uint32_t body_bytes; /* of an ordinary message, at most */
+    uint32_t publish_weight; /* how often that is a publish */
     uint32_t act_weight; /* how often clients act, the network delivers, and actors take turns */
     uint32_t wire_weight;
     uint32_t turn_weight;

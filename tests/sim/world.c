@@ -245,8 +245,10 @@ static bool round_of_all(struct world *world) {
 /* What journals and definitions put off takes time. */
 static bool wait_for_disk(struct world *world, uint64_t end_ms) {
     uint64_t due = world->vault ? registrar_next_deadline(world->registrar) : UINT64_MAX;
-    for (uint32_t i = 0; world->vault && i < world->swarm.shards; i++)
-        due = min_u64(due, keeper_due(world->broker->shards[i]->keeper));
+    for (uint32_t i = 0; world->vault && i < world->swarm.shards; i++) {
+        const struct keeper *keeper = world->broker->shards[i]->keeper;
+        due = min_u64(due, keeper ? keeper_due(keeper) : UINT64_MAX);
+    }
     if (due == UINT64_MAX) return false;
     if (due > end_ms) world_fail(world, liveness, "the disk never comes to rest");
     world->now_ms = max_u64(world->now_ms, min_u64(due, world->now_ms + SETTLE_MS));
@@ -301,8 +303,9 @@ static bool found_step(struct world *world) {
     return false;
 }
 
-static void found_at_once(struct world *world) {
+void world_found(struct world *world) {
     enum { STEPS = 5 };
+    world->founding = true;
     for (int i = 0; i < STEPS; i++) {
         if (found_step(world)) return;
         world_settle(world);
@@ -316,6 +319,7 @@ static bool crash_is_due(const struct world *world) {
 
 /* With all that can come between; false when that was a crash. */
 static bool found_by_and_by(struct world *world) {
+    world->founding = true;
     uint64_t limit = world->step + FOUNDING_STEPS_MAX;
     while (!found_step(world)) {
         if (crash_is_due(world)) return false;
@@ -335,9 +339,8 @@ static void plan_crash(struct world *world, uint32_t acts) {
 /* One life of the broker; false when it ends in a crash. */
 static bool live(struct world *world, uint32_t *acts) {
     plan_crash(world, *acts);
-    world->founding = true;
     if (!world->vault || prng_chance(&world->schedule, 50)) {
-        found_at_once(world);
+        world_found(world);
     } else if (!found_by_and_by(world)) {
         return false;
     }
@@ -359,10 +362,13 @@ void world_run(uint64_t seed, struct verdict *verdict, bool verbose) {
     uint32_t acts = 0;
     while (!live(world, &acts)) {
         world->crashes_left--;
-        life_crash(world);
+        if (prng_chance(&world->schedule, 75))
+            life_crash(world);
+        else
+            life_restart(world);
     }
     if (world->swarm.shutdown)
-        reckoning_shutdown(world);
+        reckoning_stop(world);
     else
         reckoning(world);
     destroy(world);

@@ -33,6 +33,7 @@ struct world {
     bool stopping;           /* the broker is told to stop: it may close everybody */
     bool ghost;              /* the broker that takes turns is dead already */
     bool founded;            /* once it was done */
+    uint32_t *drained; /* by the last drain: the last message of each publisher, plus 1 */
     bool sealing;            /* see inspect_departed() */
     uint64_t seal_positions[ACTORS_MAX];
     bool founding;           /* the others wait for the founder */
@@ -60,6 +61,9 @@ struct wire *world_connect(struct world *world);
 /* From the wires: bytes and the end for the model client that uses it. */
 void world_on_down(struct wire *wire, struct bytes bytes);
 void world_on_end(struct wire *wire);
+
+/* The founder comes and declares what nobody changes; the others wait. */
+void world_found(struct world *world);
 
 /* Lets everything that is under way arrive and be done; fails the liveness checker when it does
  * not end. */
