@@ -406,6 +406,9 @@ static void finish(struct retirement *retirement) {
 bool evacuate_turn(struct retirement *retirement) {
     if (retirement->jobs.count == 0) return false;
     if (retirement->phase == EVACUATION_NONE) {
+        /* A segment whose writer has no chain would be damage to recovery. */
+        struct journal *journal = retirement->keeper->archives[0].journal;
+        if (!journal_has_chain(journal)) return journal_want_file(journal);
         retirement->file_at = retirement->touched_at = 0;
         retirement->seq_at = 0;
         retirement->walk++;

@@ -70,7 +70,7 @@ static bool choose_journal_file(struct archive *archive, struct evacuation *evac
     if (!over && kept_file_live(file) != 0) return false;
     if (journal_oldest(archive->journal) != file->number) {
         /* The last file of a chain stays until it has a successor. */
-        journal_want_file(archive->journal);
+        archive->keeper->retirement.more |= journal_want_file(archive->journal);
         return false;
     }
     choose_file(evacuation, file);
@@ -200,6 +200,7 @@ void retirement_on_request(struct retirement *retirement, struct disk_request *r
 bool retirement_turn(struct retirement *retirement) {
     struct keeper *keeper = retirement->keeper;
     bool waits = keeper->shard->now_ms < retirement->retry_ms;
+    retirement->more = false;
     if (retirement->release == RELEASE_NONE && !retirement->ending && !keeper->stopped && !waits)
         choose(retirement);
     if (retirement->release == RELEASE_RECORDING) {
@@ -207,11 +208,14 @@ bool retirement_turn(struct retirement *retirement) {
         if (journal_stable(archive->journal) >= retirement->manifest_position)
             give_back(retirement);
     }
-    return !retirement->ending && !waits && evacuate_turn(retirement);
+    bool more = !retirement->ending && !waits && evacuate_turn(retirement);
+    return more || retirement->more;
 }
 
 uint64_t retirement_due(const struct retirement *retirement) {
-    bool waits = retirement->jobs.count != 0 && retirement->phase == EVACUATION_COPYING;
+    const struct journal *own = retirement->keeper->archives[0].journal;
+    bool waits = retirement->jobs.count != 0 && retirement->phase == EVACUATION_NONE &&
+                 !retirement->ending && journal_has_chain(own);
     return waits ? retirement->retry_ms : UINT64_MAX;
 }
 

@@ -66,7 +66,7 @@ static void journal_begin(struct world *world, struct recovery *recovery, uint16
     struct journal_past past;
     recover_past(recovery, at, &past);
     world->journals[at] = journal_open(&settings, &past);
-    if (prng_chance(&world->prng, 70)) journal_want_file(world->journals[at]);
+    if (prng_chance(&world->prng, 70)) (void)journal_want_file(world->journals[at]);
 }
 
 static void give_spares(
