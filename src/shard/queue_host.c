@@ -222,7 +222,6 @@ static bool keep_message(
     if (!op->message->persistent || queue_gone(slot->queue)) return false;
     struct peer *peer = &shard->peers[from];
     keeper_put(shard->keeper, slot, queue_next_seq(slot->queue), op->message, from);
-    peer->awaited_stable = peer->awaited_stable || op->flags & OP_AWAITED;
     /* The queue itself has to be stable first. Before we are told with which commit it is, any that
      * is open may be it. */
     uint64_t ticket = slot->ticket == TICKET_UNKNOWN
@@ -264,11 +263,16 @@ void queue_host_allow(struct shard *shard, queue_ref ref, uint64_t limit) {
 
 /* ---- ops */
 
-/* Whether the ENQUEUE's publisher has to be told as soon as it is applied. */
-static void count_enqueue(struct shard *shard, uint32_t from, const struct op *op, bool kept) {
+/* Whether the ENQUEUE's publisher has to be told as soon as it is applied, or as soon as it is
+ * stable. A persistent one counts as stable after those before it, also where nothing keeps it. */
+static void count_enqueue(struct shard *shard, uint32_t from, const struct op *op) {
     struct peer *peer = &shard->peers[from];
     peer->applied++;
-    if (op->flags & OP_AWAITED && !kept) peer->awaited = true;
+    if (!(op->flags & OP_AWAITED)) return;
+    if (op->message->persistent && shard->keeper)
+        peer->awaited_stable = true;
+    else
+        peer->awaited = true;
 }
 
 void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mail) {
@@ -278,7 +282,7 @@ void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mai
     bool kept = false;
     if (op->kind == OP_ENQUEUE) {
         kept = of_kept && keep_message(shard, slot, op, from);
-        count_enqueue(shard, from, op, kept);
+        count_enqueue(shard, from, op);
     }
     if (__builtin_expect(slot == NULL, 0)) {
         op_for_missing(shard, mail->ref, op);

@@ -231,7 +231,8 @@ static void on_connection_method(struct guest *guest, const struct method *metho
         struct wire *wire = guest->wire;
         if (guest->state != GUEST_CLOSING)
             world_fail(guest->world, reply, "close-ok without a close");
-        gone(guest, true);
+        /* A broker that stops does not look at what came before our close any more. */
+        gone(guest, !guest->world->stopping);
         wire_hang_up(wire);
         return;
     }
