@@ -373,10 +373,10 @@ void reckoning_stop(struct world *world) {
     }
     if (!registrar_settled(world->registrar))
         world_fail(world, liveness, "the registrar has not committed everything");
-    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+    for (uint32_t i = 0; i < world->swarm.shards; i++)
         shard_drop_queues(world->broker->shards[i]);
+    for (uint32_t i = 0; i < world->swarm.shards; i++)
         shard_end_keeping(world->broker->shards[i]);
-    }
     world_settle(world);
     check_nothing_left(world);
     world->settling = world->stopping = false;
