@@ -285,8 +285,8 @@ static void wake_shard(void *context, uint32_t shard) {
 }
 
 /* Everything that was durable in the last run, before any thread runs. */
-static bool load(struct server *server, const struct server_options *options,
-    struct config_why *ret_why) {
+static bool load(
+    struct server *server, const struct server_options *options, struct config_why *ret_why) {
     struct store_settings settings = {
         .data_dir = options->data_dir,
         .durability = options->durability,

@@ -1,17 +1,17 @@
 /* evacuate: taking a shard's living messages out of files that are to be given back. */
 #include "base/memory.h"
-#include "shard/kept_record.h"
 #include "shard/keeper.h"
+#include "shard/kept_record.h"
 #include "shard/queue_host.h"
 #include "shard/retire.h"
 #include "store/le.h"
 
 enum {
-    SLICE_BYTES = 256 * 1024,            /* copied in one turn */
-    SLICE_QUEUES = 64,                   /* looked at in one turn */
-    CAPACITY_BYTES = 16 * 1024 * 1024,   /* of a segment, unless one message is larger */
-    RETRY_MS = 1000,                     /* after a failure */
-    PUT_OFF_MS = 20,                     /* for a queue that is being emptied or deleted */
+    SLICE_BYTES = 256 * 1024,          /* copied in one turn */
+    SLICE_QUEUES = 64,                 /* looked at in one turn */
+    CAPACITY_BYTES = 16 * 1024 * 1024, /* of a segment, unless one message is larger */
+    RETRY_MS = 1000,                   /* after a failure */
+    PUT_OFF_MS = 20,                   /* for a queue that is being emptied or deleted */
     QSTATE_HEAD_BYTES = 16,
 };
 
@@ -53,8 +53,8 @@ static void building_send(struct retirement *retirement) {
 }
 
 /* A message and its parts are in one segment: who takes the first part takes them all. */
-static bool put_message(struct building *building, const struct message *message,
-    const struct record_target *target) {
+static bool put_message(
+    struct building *building, const struct message *message, const struct record_target *target) {
     uint32_t parts = kept_record_parts(message, 1);
     for (uint32_t i = 0; i < parts; i++) {
         struct record part = kept_record_part(message, i, target);
@@ -89,8 +89,8 @@ static struct planned_move *plan_move(
             mem_resize(retirement->moves, retirement->move_capacity * sizeof *retirement->moves);
     }
     struct planned_move *planned = &retirement->moves[retirement->move_count++];
-    *planned = (struct planned_move){.queue = queue,
-        .move = {.from = stay->file, .first_seq = seq, .end_seq = UINT64_MAX}};
+    *planned = (struct planned_move){
+        .queue = queue, .move = {.from = stay->file, .first_seq = seq, .end_seq = UINT64_MAX}};
     return planned;
 }
 
@@ -119,8 +119,8 @@ static struct planned_move *open_move(
 }
 
 /* Copies what lives of a run, from seq_at on; false when the slice is used up before its end. */
-static bool copy_run(struct retirement *retirement, const struct queue_slot *slot, uint32_t at,
-    uint64_t *budget) {
+static bool copy_run(
+    struct retirement *retirement, const struct queue_slot *slot, uint32_t at, uint64_t *budget) {
     const struct shelf *shelf = slot->shelf;
     const struct stay *stay = &shelf->stays[at];
     uint64_t end = min_u64(shelf_end(shelf, at), queue_next_seq(slot->queue));
@@ -356,8 +356,8 @@ static void carry_out(struct retirement *retirement, const struct planned_move *
     uint64_t end = shelf_end(slot->shelf, at);
     bool whole = move.end_seq >= end;
     move.end_seq = min_u64(move.end_seq, end);
-    move.live = whole ? slot->shelf->stays[at].live
-                      : count_kept(slot->queue, move.first_seq, move.end_seq);
+    move.live =
+        whole ? slot->shelf->stays[at].live : count_kept(slot->queue, move.first_seq, move.end_seq);
     shelf_apply_move(slot->shelf, &move, keeper->shard->number);
 }
 

@@ -297,8 +297,7 @@ void keeper_take_settlements(struct keeper *keeper, struct queue_slot *slot) {
 
 /* ---- deliveries ---- */
 
-static void allow_at(
-    struct keeper *keeper, uint64_t position, queue_ref queue, uint64_t limit) {
+static void allow_at(struct keeper *keeper, uint64_t position, queue_ref queue, uint64_t limit) {
     *(struct held_limit *)fifo_put(&keeper->limits) =
         (struct held_limit){.position = position, .queue = queue, .limit = limit};
 }
