@@ -470,10 +470,11 @@ void server_free(struct server *server) {
     settle_mail(server);
     finish_definitions(server);
     finish_keeping(server);
-    for (uint32_t i = 0; i < broker->shard_count; i++) {
+    for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_drop_queues(broker->shards[i]);
+    /* Any shard's queues may have been in any keeper's files. */
+    for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_end_keeping(broker->shards[i]);
-    }
     store_close(server->store);
     settle_mail(server);
     /* Nobody rings their bells any more. */
