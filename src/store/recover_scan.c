@@ -335,6 +335,8 @@ void recover_segment_scan(struct recovery *recovery, struct recover_file *file) 
         if (finding == FRAME_GOOD && !sealed) {
             pass_good(&scan, &frame);
             sealed = (frame.flags & JOURNAL_FRAME_SEAL) != 0;
+        } else if (PLANTED(SEGMENT_TORN)) {
+            return;
         } else {
             pass_damage(&scan, finding, &frame, verdict.offset);
         }
