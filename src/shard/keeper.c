@@ -253,8 +253,9 @@ static uint64_t take_step(struct shelf *shelf) {
 }
 
 /* A queue whose consumers have had all that is there will deliver this message as well: that is
- * said in the message's own frame, or one before, so that the delivery does not have to wait. */
-static void announce_delivery(struct keeper *keeper, struct queue_slot *slot, uint64_t seq) {
+ * said in the message's own frame, or one before, so that the delivery does not have to wait. A
+ * transient message is on no disk, and those that follow it are in later frames. */
+void keeper_announce(struct keeper *keeper, struct queue_slot *slot, uint64_t seq) {
     struct shelf *shelf = slot->shelf;
     if (seq < shelf->delivered) return;
     if (queue_consumer_count(slot->queue) == 0 || queue_next_ready(slot->queue) != seq) return;
@@ -272,7 +273,7 @@ void keeper_put(struct keeper *keeper, struct queue_slot *slot, uint64_t seq,
         keeper->gathered = message;
         keeper->gathered_from = from;
     }
-    announce_delivery(keeper, slot, seq);
+    keeper_announce(keeper, slot, seq);
     gather_target(keeper, slot->shelf->id, seq);
     shelf_put(slot->shelf, seq, 1, own(keeper)->current, keeper->shard->number);
 }

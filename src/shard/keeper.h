@@ -130,6 +130,11 @@ void keeper_adopt_queue(struct keeper *keeper, struct queue_slot *slot, queue_re
 void keeper_put(struct keeper *keeper, struct queue_slot *slot, uint64_t seq,
     struct message *message, uint32_t from);
 
+/* The message of an ENQUEUE gets `seq` in the queue of this slot and may be delivered at once.
+ * Called before the op is applied, for transient messages; keeper_put does it for persistent ones.
+ */
+void keeper_announce(struct keeper *keeper, struct queue_slot *slot, uint64_t seq);
+
 /* Records what the queue of this slot has noted in keeper->settlements. To be called after every
  * queue_apply and queue_pump of a kept queue. */
 void keeper_take_settlements(struct keeper *keeper, struct queue_slot *slot);

@@ -219,9 +219,14 @@ static void count_op(struct shard *shard, const struct op *op) {
 /* A persistent message gets its place on disk. False when it does not need one. */
 static bool keep_message(
     struct shard *shard, struct queue_slot *slot, const struct op *op, uint32_t from) {
-    if (!op->message->persistent || queue_gone(slot->queue)) return false;
+    if (queue_gone(slot->queue)) return false;
+    uint64_t seq = queue_next_seq(slot->queue);
+    if (!op->message->persistent) {
+        keeper_announce(shard->keeper, slot, seq);
+        return false;
+    }
     struct peer *peer = &shard->peers[from];
-    keeper_put(shard->keeper, slot, queue_next_seq(slot->queue), op->message, from);
+    keeper_put(shard->keeper, slot, seq, op->message, from);
     peer->awaited_stable = peer->awaited_stable || op->flags & OP_AWAITED;
     /* The queue itself has to be stable first. Before we are told with which commit it is, any that
      * is open may be it. */
