@@ -77,7 +77,9 @@ static void journal_begin(struct world *world, struct recovery *recovery, uint16
     struct journal_past past;
     recover_past(recovery, at, &past);
     world->journals[at] = journal_open(&settings, &past);
-    if (prng_chance(&world->prng, 70)) journal_want_file(world->journals[at]);
+    /* A file of the past goes only when it has a successor. */
+    bool wants = world->kept || prng_chance(&world->prng, 70);
+    if (wants) journal_want_file(world->journals[at]);
     struct keeper *keeper = &world->keepers[at];
     keeper->ledger = &world->ledger;
     keeper->disk = settings.disk;
