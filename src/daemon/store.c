@@ -155,9 +155,10 @@ static bool recall_all(struct store *store, struct broker *broker, struct regist
         .keeper = {.file_bytes = JOURNAL_FILE_BYTES,
             .file_bytes_first = JOURNAL_FILE_BYTES_FIRST,
             .files_spare = FILES_SPARE,
-            .files_budget =
-                (uint32_t)min_u64(settings->journal_budget / JOURNAL_FILE_BYTES, UINT32_MAX),
-            .seed = settings->seed},
+            .files_budget = (uint32_t)min_u64(
+                settings->journal_budget / JOURNAL_FILE_BYTES, UINT32_MAX),
+            .seed = settings->seed,
+            .limits = KEEPER_LIMITS},
         .open_disk = open_port,
         .context = store,
     };

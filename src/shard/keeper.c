@@ -10,6 +10,14 @@ enum {
     STEP_MAX = 4096,
 };
 
+const struct keeper_limits KEEPER_LIMITS = {
+    .part_bytes = KEPT_RECORD_PART_BYTES,
+    .segment_bytes = 16 * 1024 * 1024,
+    .garbage_bytes_min = 64 * 1024 * 1024,
+    .slice_bytes = 256 * 1024,
+    .slice_queues = 64,
+};
+
 static struct archive *own(struct keeper *keeper) {
     check(keeper->archive_count != 0);
     return &keeper->archives[0];
@@ -210,12 +218,14 @@ static void flush_gathered(struct keeper *keeper) {
     if (!message) return;
     struct record_target *targets = keeper->targets;
     bool several = keeper->target_count > 1;
-    uint32_t parts = kept_record_parts(message, keeper->target_count);
+    struct kept_record kept = {
+        message, targets, keeper->target_count, keeper->settings.limits.part_bytes};
+    uint32_t parts = kept_record_parts(&kept);
     for (uint32_t i = 0; i < parts; i++) {
-        struct record part = kept_record_part(message, i, &targets[0]);
+        struct record part = kept_record_part(&kept, i);
         (void)put(own(keeper), &part);
     }
-    struct record pub = kept_record_pub(message, targets, keeper->target_count);
+    struct record pub = kept_record_pub(&kept);
     uint64_t position = put(own(keeper), &pub);
     keeper->shard->peers[keeper->gathered_from].staged = position;
     counter_add(&keeper->shard->counters.kept_payload, message->body_size);

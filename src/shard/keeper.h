@@ -40,6 +40,17 @@ struct archive {
     struct fifo borrowed;                /* struct borrowed */
 };
 
+/* Sizes that the simulator makes small, so that it meets all of their edges. */
+struct keeper_limits {
+    uint32_t part_bytes;        /* of a PART (shard/kept_record.h) */
+    uint64_t segment_bytes;     /* of a segment, unless one message is larger */
+    uint64_t garbage_bytes_min; /* below that segments are left alone */
+    uint64_t slice_bytes;       /* copied in one turn */
+    uint32_t slice_queues;      /* looked at in one turn */
+};
+
+extern const struct keeper_limits KEEPER_LIMITS; /* the usual ones */
+
 struct keeper_settings {
     uint8_t node_id[FILE_NODE_ID_BYTES];
     uint64_t file_bytes; /* of journal files; the first ones are smaller */
@@ -47,6 +58,7 @@ struct keeper_settings {
     uint32_t files_spare;  /* ready ones that each journal keeps at hand */
     uint32_t files_budget; /* files that each journal may have before they are emptied */
     uint64_t seed;         /* random, another one at every start */
+    struct keeper_limits limits;
 };
 
 /* A message that a record on its way to disk borrows, and memory of the record's own. */

@@ -227,7 +227,6 @@ static bool keep_message(
     }
     struct peer *peer = &shard->peers[from];
     keeper_put(shard->keeper, slot, seq, op->message, from);
-    peer->awaited_stable = peer->awaited_stable || op->flags & OP_AWAITED;
     /* The queue itself has to be stable first. Before we are told with which commit it is, any that
      * is open may be it. */
     uint64_t ticket =
@@ -237,7 +236,8 @@ static bool keep_message(
 }
 
 /* What the op has settled is recorded, and its answer waits for that if it promises so. */
-static void after_kept_op(struct shard *shard, struct queue_slot *slot, const struct op *op) {
+static void after_kept_op(
+    struct shard *shard, struct queue_slot *slot, const struct op *op, bool kept) {
     struct keeper *keeper = shard->keeper;
     keeper_take_settlements(keeper, slot);
     for (uint32_t i = 0; i < shard->effects.count; i++) {
@@ -252,7 +252,9 @@ static void after_kept_op(struct shard *shard, struct queue_slot *slot, const st
         shard->effects.count = 0; /* it was the only one */
         check(i == 0);
     }
-    if (op->kind != OP_ENQUEUE && op->kind != OP_SETTLE) keeper_extend_limit(keeper, slot);
+    /* keeper_put has looked after persistent messages. */
+    bool announced = op->kind == OP_ENQUEUE && kept;
+    if (!announced && op->kind != OP_SETTLE) keeper_extend_limit(keeper, slot);
 }
 
 void queue_host_allow(struct shard *shard, queue_ref ref, uint64_t limit) {
@@ -264,20 +266,26 @@ void queue_host_allow(struct shard *shard, queue_ref ref, uint64_t limit) {
 
 /* ---- ops */
 
-/* Whether the ENQUEUE's publisher has to be told as soon as it is applied. */
-static void count_enqueue(struct shard *shard, uint32_t from, const struct op *op, bool kept) {
+/* Whether the ENQUEUE's publisher has to be told as soon as it is applied, or as soon as it is
+ * stable. A persistent one counts as stable after those before it, also where nothing keeps it. */
+static void count_enqueue(struct shard *shard, uint32_t from, const struct op *op) {
     struct peer *peer = &shard->peers[from];
     peer->applied++;
-    if (op->flags & OP_AWAITED && !kept) peer->awaited = true;
+    if (!(op->flags & OP_AWAITED)) return;
+    if (op->message->persistent && shard->keeper)
+        peer->awaited_stable = true;
+    else
+        peer->awaited = true;
 }
 
 void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mail) {
     const struct op *op = &mail->op;
     struct queue_slot *slot = slot_find(shard, mail->ref);
     bool of_kept = slot && slot->shelf;
+    bool kept = false;
     if (op->kind == OP_ENQUEUE) {
-        bool kept = of_kept && keep_message(shard, slot, op, from);
-        count_enqueue(shard, from, op, kept);
+        kept = of_kept && keep_message(shard, slot, op, from);
+        count_enqueue(shard, from, op);
     }
     if (__builtin_expect(slot == NULL, 0)) {
         op_for_missing(shard, mail->ref, op);
@@ -286,7 +294,7 @@ void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mai
     struct credit *credit = op->kind == OP_CONSUME ? link_credit(shard, op->connection) : NULL;
     queue_apply(slot->queue, op, credit, &shard->effects);
     if (op->kind != OP_ENQUEUE) count_op(shard, op);
-    if (of_kept) after_kept_op(shard, slot, op);
+    if (of_kept) after_kept_op(shard, slot, op, kept);
     release_effects(shard, mail->ref);
     if (op->kind == OP_CANCEL || op->kind == OP_CONSUME) link_drop_if_unused(shard, op->connection);
     owe(shard, slot->queue);

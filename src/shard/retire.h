@@ -66,6 +66,7 @@ enum release_phase { RELEASE_NONE, RELEASE_EMPTYING, RELEASE_RECORDING };
 struct retirement {
     struct keeper *keeper;
     bool ending;       /* nothing new is begun */
+    bool more;         /* a turn of a journal has to follow */
     uint64_t retry_ms; /* nothing is tried before; 0: now */
 
     /* As a shard that has something in the files of others, or of its own. */

@@ -116,8 +116,12 @@ int journal_put(
 int journal_settle(
     struct journal *journal, const struct record_target *span, uint64_t *ret_position) MUST_USE;
 
-/* Begins a new file even if there is nothing to write, so that those of its past may go. */
-void journal_want_file(struct journal *journal);
+/* Begins a new file even if there is nothing to write, so that those of its past may be released.
+ * True when it would not have been begun without this: then a turn has to follow. */
+bool journal_want_file(struct journal *journal);
+
+/* True when the writer has a chain: the header of some file of it is stable. */
+bool journal_has_chain(const struct journal *journal);
 
 /* The settlements staged so far no longer wait for JOURNAL_LAZY_MS: somebody awaits one. A turn
  * follows, as after putting. */

@@ -79,7 +79,7 @@ static void journal_begin(struct world *world, struct recovery *recovery, uint16
     world->journals[at] = journal_open(&settings, &past);
     /* A file of the past goes only when it has a successor. */
     bool wants = world->kept || prng_chance(&world->prng, 70);
-    if (wants) journal_want_file(world->journals[at]);
+    if (wants) (void)journal_want_file(world->journals[at]);
     struct keeper *keeper = &world->keepers[at];
     keeper->ledger = &world->ledger;
     keeper->disk = settings.disk;

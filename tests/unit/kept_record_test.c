@@ -43,32 +43,39 @@ static void assert_same(const struct message *a, const struct message *b) {
     assert_memory_equal(a->data, b->data, message_properties_at(a) + a->properties_size);
 }
 
-static void round_trip(size_t exchange, size_t key, size_t properties, uint32_t body) {
+static void round_trip_in(
+    uint32_t part_bytes, size_t exchange, size_t key, size_t properties, uint32_t body) {
     struct message_pool *pool = message_pool_new(0);
     struct message *message = make(pool, exchange, key, properties, body);
     struct record_target targets[2] = {{5, 6, 1}, {7, 8, 1}};
     struct buffer parts;
     buffer_init(&parts, 1 << 28);
     uint8_t *memory = NULL;
-    for (uint32_t i = 0; i < kept_record_parts(message, 2); i++) {
-        struct record part = kept_record_part(message, i, &targets[0]);
+    struct kept_record kept = {message, targets, 2, part_bytes};
+    for (uint32_t i = 0; i < kept_record_parts(&kept); i++) {
+        struct record part = kept_record_part(&kept, i);
         struct record_view view = encode(&part, &memory);
         assert_int_equal(view.message_id, parts.size);
         assert_true(buffer_put(&parts, view.body.data, view.body.size));
         mem_free(memory);
     }
-    struct record pub = kept_record_pub(message, targets, 2);
+    struct record pub = kept_record_pub(&kept);
     struct record_view view = encode(&pub, &memory);
     struct bytes all = bytes_of(parts.data, parts.size);
-    struct message *back = kept_record_message(pool, &view, all);
+    struct message *back = kept_record_message(pool, &view, all, part_bytes);
     assert_non_null(back);
     assert_same(back, message);
     message_unref(pool, back);
-    if (parts.size != 0) assert_null(kept_record_message(pool, &view, bytes_of(parts.data, 5)));
+    struct bytes few = bytes_of(parts.data, 5);
+    if (parts.size != 0) assert_null(kept_record_message(pool, &view, few, part_bytes));
     mem_free(memory);
     buffer_deinit(&parts);
     message_unref(pool, message);
     message_pool_free(pool);
+}
+
+static void round_trip(size_t exchange, size_t key, size_t properties, uint32_t body) {
+    round_trip_in(KEPT_RECORD_PART_BYTES, exchange, key, properties, body);
 }
 
 static void messages_come_back_as_they_were(void **state) {
@@ -84,15 +91,16 @@ static void large_messages_come_in_parts(void **state) {
     round_trip(3, 4, 14, 4 * 1024 * 1024 - 8192 - 21); /* just one record */
     round_trip(3, 4, 14, 4 * 1024 * 1024);
     round_trip(3, 4, 150000, 9 * 1024 * 1024 + 17);
+    round_trip_in(1000, 255, 255, 3000, 100000);
 }
 
 static void nonsense_is_no_message(void **state) {
     (void)state;
     struct message_pool *pool = message_pool_new(0);
     struct record_view view = {.message_id = 5, .body = BYTES("four")};
-    assert_null(kept_record_message(pool, &view, bytes_of(NULL, 0)));
+    assert_null(kept_record_message(pool, &view, bytes_of(NULL, 0), KEPT_RECORD_PART_BYTES));
     view.message_id = (uint64_t)5 << 40;
-    assert_null(kept_record_message(pool, &view, bytes_of(NULL, 0)));
+    assert_null(kept_record_message(pool, &view, bytes_of(NULL, 0), KEPT_RECORD_PART_BYTES));
     message_pool_free(pool);
 }
 
