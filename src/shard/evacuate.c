@@ -1,7 +1,7 @@
 /* evacuate: taking a shard's living messages out of files that are to be given back. */
 #include "base/memory.h"
-#include "shard/kept_record.h"
 #include "shard/keeper.h"
+#include "shard/kept_record.h"
 #include "shard/queue_host.h"
 #include "shard/retire.h"
 #include "store/le.h"
@@ -87,8 +87,8 @@ static struct planned_move *plan_move(
             mem_resize(retirement->moves, retirement->move_capacity * sizeof *retirement->moves);
     }
     struct planned_move *planned = &retirement->moves[retirement->move_count++];
-    *planned = (struct planned_move){.queue = queue,
-        .move = {.from = stay->file, .first_seq = seq, .end_seq = UINT64_MAX}};
+    *planned = (struct planned_move){
+        .queue = queue, .move = {.from = stay->file, .first_seq = seq, .end_seq = UINT64_MAX}};
     return planned;
 }
 
@@ -117,8 +117,8 @@ static struct planned_move *open_move(
 }
 
 /* Copies what lives of a run, from seq_at on; false when the slice is used up before its end. */
-static bool copy_run(struct retirement *retirement, const struct queue_slot *slot, uint32_t at,
-    uint64_t *budget) {
+static bool copy_run(
+    struct retirement *retirement, const struct queue_slot *slot, uint32_t at, uint64_t *budget) {
     const struct shelf *shelf = slot->shelf;
     const struct stay *stay = &shelf->stays[at];
     uint64_t end = min_u64(shelf_end(shelf, at), queue_next_seq(slot->queue));
@@ -364,8 +364,8 @@ static void carry_out(struct retirement *retirement, const struct planned_move *
     uint64_t end = shelf_end(slot->shelf, at);
     bool whole = move.end_seq >= end;
     move.end_seq = min_u64(move.end_seq, end);
-    move.live = whole ? slot->shelf->stays[at].live
-                      : count_kept(slot->queue, move.first_seq, move.end_seq);
+    move.live =
+        whole ? slot->shelf->stays[at].live : count_kept(slot->queue, move.first_seq, move.end_seq);
     shelf_apply_move(slot->shelf, &move, keeper->shard->number);
 }
 

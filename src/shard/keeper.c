@@ -263,8 +263,9 @@ static uint64_t take_step(struct shelf *shelf) {
 }
 
 /* A queue whose consumers have had all that is there will deliver this message as well: that is
- * said in the message's own frame, or one before, so that the delivery does not have to wait. */
-static void announce_delivery(struct keeper *keeper, struct queue_slot *slot, uint64_t seq) {
+ * said in the message's own frame, or one before, so that the delivery does not have to wait. A
+ * transient message is on no disk, and those that follow it are in later frames. */
+void keeper_announce(struct keeper *keeper, struct queue_slot *slot, uint64_t seq) {
     struct shelf *shelf = slot->shelf;
     if (seq < shelf->delivered) return;
     if (queue_consumer_count(slot->queue) == 0 || queue_next_ready(slot->queue) != seq) return;
@@ -282,7 +283,7 @@ void keeper_put(struct keeper *keeper, struct queue_slot *slot, uint64_t seq,
         keeper->gathered = message;
         keeper->gathered_from = from;
     }
-    announce_delivery(keeper, slot, seq);
+    keeper_announce(keeper, slot, seq);
     gather_target(keeper, slot->shelf->id, seq);
     shelf_put(slot->shelf, seq, 1, own(keeper)->current, keeper->shard->number);
 }
@@ -307,8 +308,7 @@ void keeper_take_settlements(struct keeper *keeper, struct queue_slot *slot) {
 
 /* ---- deliveries ---- */
 
-static void allow_at(
-    struct keeper *keeper, uint64_t position, queue_ref queue, uint64_t limit) {
+static void allow_at(struct keeper *keeper, uint64_t position, queue_ref queue, uint64_t limit) {
     *(struct held_limit *)fifo_put(&keeper->limits) =
         (struct held_limit){.position = position, .queue = queue, .limit = limit};
 }
@@ -376,6 +376,30 @@ static void release_limits(struct keeper *keeper) {
     }
 }
 
+/* Nothing will be stable any more. What promises that waits for ever; deliveries, which do not, go
+ * on, and so do the ends of channels and connections. */
+static bool promises_nothing(const struct mail *mail) {
+    if (mail->kind == MAIL_EFFECT) return mail->effect.kind == EFFECT_GOT;
+    return mail->kind == MAIL_FENCED && mail->flags == 0;
+}
+
+static void release_in_spite(struct keeper *keeper) {
+    struct shard *shard = keeper->shard;
+    const struct held_limit *limit = NULL;
+    while ((limit = fifo_first(&keeper->limits)) != NULL) {
+        queue_host_allow(shard, limit->queue, limit->limit);
+        fifo_drop(&keeper->limits);
+    }
+    for (uint32_t left = keeper->mail.count; left != 0; left--) {
+        struct held_mail held = *(struct held_mail *)fifo_first(&keeper->mail);
+        fifo_drop(&keeper->mail);
+        if (promises_nothing(&held.mail))
+            *mesh_post(shard->broker->mesh, shard->number, held.to) = held.mail;
+        else
+            *(struct held_mail *)fifo_put(&keeper->mail) = held;
+    }
+}
+
 /* ---- marks ---- */
 
 static void put_mark(struct keeper *keeper, struct peer *peer) {
@@ -437,6 +461,7 @@ bool keeper_turn(struct keeper *keeper) {
     }
     release_limits(keeper);
     release_mail(keeper);
+    if (keeper->stopped) release_in_spite(keeper);
     count_written(keeper);
     return retirement_turn(&keeper->retirement);
 }

@@ -9,8 +9,7 @@
 enum { PROPERTIES_BYTES_MAX = (1 << 24) - 1 };
 
 static uint64_t run_bytes(const struct message *message) {
-    return (uint64_t)message_properties_at(message) + message->properties_size +
-           message->body_size;
+    return (uint64_t)message_properties_at(message) + message->properties_size + message->body_size;
 }
 
 /* What a PUB has room for beside its targets. */

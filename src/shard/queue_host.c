@@ -219,14 +219,18 @@ static void count_op(struct shard *shard, const struct op *op) {
 /* A persistent message gets its place on disk. False when it does not need one. */
 static bool keep_message(
     struct shard *shard, struct queue_slot *slot, const struct op *op, uint32_t from) {
-    if (!op->message->persistent || queue_gone(slot->queue)) return false;
+    if (queue_gone(slot->queue)) return false;
+    uint64_t seq = queue_next_seq(slot->queue);
+    if (!op->message->persistent) {
+        keeper_announce(shard->keeper, slot, seq);
+        return false;
+    }
     struct peer *peer = &shard->peers[from];
-    keeper_put(shard->keeper, slot, queue_next_seq(slot->queue), op->message, from);
+    keeper_put(shard->keeper, slot, seq, op->message, from);
     /* The queue itself has to be stable first. Before we are told with which commit it is, any that
      * is open may be it. */
-    uint64_t ticket = slot->ticket == TICKET_UNKNOWN
-                          ? atomic_load(&shard->broker->ticket_open)
-                          : slot->ticket;
+    uint64_t ticket =
+        slot->ticket == TICKET_UNKNOWN ? atomic_load(&shard->broker->ticket_open) : slot->ticket;
     if (ticket > shard->ticket_stable) peer->ticket = max_u64(peer->ticket, ticket);
     return true;
 }
@@ -243,8 +247,7 @@ static void after_kept_op(
         if (effect->kind == EFFECT_GOT) position = keeper_on_got(keeper, slot, effect->seq);
         if (position <= keeper->stable) continue;
         if (effect->kind == EFFECT_PURGED) keeper_hurry(keeper);
-        struct mail mail = {
-            .kind = MAIL_EFFECT, .ref = queue_self(slot->queue), .effect = *effect};
+        struct mail mail = {.kind = MAIL_EFFECT, .ref = queue_self(slot->queue), .effect = *effect};
         keeper_post_at(keeper, position, ref_shard(effect->connection), &mail);
         shard->effects.count = 0; /* it was the only one */
         check(i == 0);
@@ -360,8 +363,8 @@ uint32_t queue_host_pump(struct shard *shard, uint32_t budget) {
 static void announce(struct shard *shard, uint32_t to, bool awaited) {
     struct peer *peer = &shard->peers[to];
     struct mesh *mesh = shard->broker->mesh;
-    struct mail *mail = awaited ? mesh_post(mesh, shard->number, to)
-                                : mesh_post_quietly(mesh, shard->number, to);
+    struct mail *mail =
+        awaited ? mesh_post(mesh, shard->number, to) : mesh_post_quietly(mesh, shard->number, to);
     mail->kind = MAIL_WATERMARK;
     mail->watermark.applied = peer->announced = peer->applied;
     mail->watermark.stable = peer->announced_stable = peer->stable;

@@ -143,8 +143,8 @@ static int give_spares(struct recall *recall) {
     return 0;
 }
 
-int recall_begin(struct broker *broker, const struct recall_settings *settings,
-    struct recall **ret_recall) {
+int recall_begin(
+    struct broker *broker, const struct recall_settings *settings, struct recall **ret_recall) {
     struct recall *recall = NEW(struct recall);
     *ret_recall = recall;
     recall->broker = broker;
@@ -224,8 +224,7 @@ static struct queue_slot *slot_of(struct recall *recall, const struct recalled *
     return slot;
 }
 
-static void touch(
-    struct recall *recall, const struct recalled *recalled, struct kept_file *file) {
+static void touch(struct recall *recall, const struct recalled *recalled, struct kept_file *file) {
     struct queue_slot *slot = slot_of(recall, recalled);
     shelf_touch(slot->shelf, file, ref_shard(recalled->queue));
 }
@@ -244,8 +243,8 @@ static void put_span(struct recalled *recalled, uint64_t seq, uint64_t count) {
         last->end = end;
         return;
     }
-    recalled->spans = grow(recalled->spans, &recalled->span_capacity, recalled->span_count,
-        sizeof *recalled->spans);
+    recalled->spans = grow(
+        recalled->spans, &recalled->span_capacity, recalled->span_count, sizeof *recalled->spans);
     recalled->spans[recalled->span_count++] = (struct span){seq, end};
 }
 
@@ -334,8 +333,8 @@ static void note_file(struct recalled *recalled, struct kept_file *file) {
 }
 
 static void put_found(struct recalled *recalled, const struct found *found) {
-    recalled->found = grow(recalled->found, &recalled->found_capacity, recalled->found_count,
-        sizeof *recalled->found);
+    recalled->found = grow(
+        recalled->found, &recalled->found_capacity, recalled->found_count, sizeof *recalled->found);
     recalled->found[recalled->found_count++] = *found;
 }
 
@@ -463,8 +462,8 @@ static void recalled_free(struct recalled *recalled) {
     mem_free(recalled);
 }
 
-int recall_finish(struct recall *recall, const struct restore_index *index,
-    struct recall_report *ret_report) {
+int recall_finish(
+    struct recall *recall, const struct restore_index *index, struct recall_report *ret_report) {
     recall->index = index;
     recall->queues = mem_new_array(index->count + 1, sizeof(struct recalled *));
     int status = recover_replay(recall->recovery, FACTS, on_fact, recall);

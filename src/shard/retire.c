@@ -46,8 +46,8 @@ uint64_t retire_put_manifest(struct archive *archive) {
         segment_ref_put(&ref, at);
         at += RECORD_MANIFEST_ENTRY_BYTES;
     }
-    struct record record = {.type = RECORD_MANIFEST,
-        .body = bytes_of(body, count * RECORD_MANIFEST_ENTRY_BYTES)};
+    struct record record = {
+        .type = RECORD_MANIFEST, .body = bytes_of(body, count * RECORD_MANIFEST_ENTRY_BYTES)};
     archive->manifest_in = archive->current;
     return keeper_stage_in(archive, &record, body);
 }
@@ -221,8 +221,7 @@ uint64_t retirement_due(const struct retirement *retirement) {
 
 bool retirement_idle(const struct retirement *retirement) {
     for (uint32_t i = 0; i < retirement->buildings.count; i++) {
-        const struct building *building =
-            *(struct building **)fifo_at(&retirement->buildings, i);
+        const struct building *building = *(struct building **)fifo_at(&retirement->buildings, i);
         if (building->sent && !building->done) return false;
     }
     return retirement->removals == 0;

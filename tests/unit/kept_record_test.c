@@ -5,13 +5,13 @@
 #include "base/memory.h"
 #include "shard/kept_record.h"
 
-static struct message *make(struct message_pool *pool, size_t exchange, size_t key,
-    size_t properties, uint32_t body) {
+static struct message *make(
+    struct message_pool *pool, size_t exchange, size_t key, size_t properties, uint32_t body) {
     static uint8_t bytes[200000];
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (uint8_t)(i * 31 + 7);
-    struct message *message = message_new(pool, bytes_of(bytes, exchange),
-        bytes_of(bytes + 1, key), bytes_of(bytes + 2, properties), body);
+    struct message *message = message_new(pool, bytes_of(bytes, exchange), bytes_of(bytes + 1, key),
+        bytes_of(bytes + 2, properties), body);
     for (uint32_t i = 0; i < body; i++)
         message_body_data(message)[i] = (uint8_t)(i >> 8 ^ i);
     message->persistent = true;
