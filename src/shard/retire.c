@@ -222,8 +222,8 @@ uint64_t retirement_due(const struct retirement *retirement) {
     const struct journal *own = retirement->keeper->archives[0].journal;
     bool waits = retirement->jobs.count != 0 && retirement->phase == EVACUATION_NONE &&
                  !retirement->ending && journal_has_chain(own);
-    bool looks =
-        retirement->changed && retirement->release == RELEASE_NONE && !retirement->ending;
+    bool may_look = !retirement->ending && !retirement->keeper->stopped;
+    bool looks = retirement->changed && retirement->release == RELEASE_NONE && may_look;
     uint64_t due = waits ? retirement->retry_ms : UINT64_MAX;
     return looks ? min_u64(due, max_u64(retirement->look_ms, retirement->retry_ms)) : due;
 }
