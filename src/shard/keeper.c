@@ -14,6 +14,7 @@ const struct keeper_limits KEEPER_LIMITS = {
     .part_bytes = KEPT_RECORD_PART_BYTES,
     .segment_bytes = 16 * 1024 * 1024,
     .garbage_bytes_min = 64 * 1024 * 1024,
+    .look_ms = 50,
     .slice_bytes = 256 * 1024,
     .slice_queues = 64,
 };
@@ -35,6 +36,7 @@ static void on_stable(void *context, uint64_t position) {
 static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
     struct archive *archive = context;
     (void)position;
+    archive->keeper->retirement.changed = true;
     archive->current->number = file_no;
     list_put_last(&archive->files, &archive->current->in_archive);
     archive->current = kept_file_new(archive, false, archive->keeper->shard->broker->shard_count);
@@ -299,6 +301,7 @@ void keeper_take_settlements(struct keeper *keeper, struct queue_slot *slot) {
         if (journal_settle(own(keeper)->journal, &span, &position) == 0)
             keeper->last_position = position;
     }
+    keeper->retirement.changed |= settlements->dropped.count != 0;
     for (uint32_t i = 0; i < settlements->dropped.count; i++) {
         const struct range *run = &settlements->dropped.list[i];
         shelf_drop(shelf, run->seq, run->count, keeper->shard->number);

@@ -83,6 +83,7 @@ static void slot_free(struct shard *shard, queue_ref ref) {
     struct queue_slot *slot = slot_get(shard, ref);
     list_remove_if_linked(queue_in_pump(slot->queue));
     queue_free(slot->queue);
+    if (slot->shelf) shard->keeper->retirement.changed = true;
     shelf_free(slot->shelf, shard->number);
     mem_free(slot->name);
     slot->queue = NULL;

@@ -11,7 +11,7 @@ enum {
 };
 
 void retirement_init(struct retirement *retirement, struct keeper *keeper) {
-    *retirement = (struct retirement){.keeper = keeper};
+    *retirement = (struct retirement){.keeper = keeper, .changed = true};
     fifo_init(&retirement->jobs, sizeof(struct evacuation *));
     fifo_init(&retirement->buildings, sizeof(struct building *));
 }
@@ -71,6 +71,7 @@ static bool choose_journal_file(struct archive *archive, struct evacuation *evac
     if (journal_oldest(archive->journal) != file->number) {
         /* The last file of a chain stays until it has a successor. */
         archive->keeper->retirement.more |= journal_want_file(archive->journal);
+        archive->keeper->retirement.awaits_file = true;
         return false;
     }
     choose_file(evacuation, file);
@@ -124,9 +125,12 @@ static void send_evacuation(struct retirement *retirement) {
     }
 }
 
+/* Looking at all files takes time: it is done when something has changed, and not every turn. */
 static void choose(struct retirement *retirement) {
     struct keeper *keeper = retirement->keeper;
+    if (!retirement->changed || keeper->shard->now_ms < retirement->look_ms) return;
     retirement->evacuation = (struct evacuation){.file_count = 0};
+    retirement->awaits_file = false;
     for (uint32_t i = 0; i < keeper->archive_count; i++) {
         struct archive *archive = &keeper->archives[i];
         if (choose_journal_file(archive, &retirement->evacuation) ||
@@ -135,6 +139,8 @@ static void choose(struct retirement *retirement) {
             return;
         }
     }
+    retirement->changed = retirement->awaits_file;
+    retirement->look_ms = keeper->shard->now_ms + 1 + keeper->settings.limits.look_ms;
 }
 
 void retirement_on_evacuate(struct retirement *retirement, struct evacuation *evacuation) {
@@ -216,7 +222,10 @@ uint64_t retirement_due(const struct retirement *retirement) {
     const struct journal *own = retirement->keeper->archives[0].journal;
     bool waits = retirement->jobs.count != 0 && retirement->phase == EVACUATION_NONE &&
                  !retirement->ending && journal_has_chain(own);
-    return waits ? retirement->retry_ms : UINT64_MAX;
+    bool may_look = !retirement->ending && !retirement->keeper->stopped;
+    bool looks = retirement->changed && retirement->release == RELEASE_NONE && may_look;
+    uint64_t due = waits ? retirement->retry_ms : UINT64_MAX;
+    return looks ? min_u64(due, max_u64(retirement->look_ms, retirement->retry_ms)) : due;
 }
 
 bool retirement_idle(const struct retirement *retirement) {

@@ -68,6 +68,9 @@ struct retirement {
     bool ending;       /* nothing new is begun */
     bool more;         /* a turn of a journal has to follow */
     uint64_t retry_ms; /* nothing is tried before; 0: now */
+    bool awaits_file;  /* one goes when its journal has begun another */
+    bool changed;      /* since files were last looked at: one may have to go */
+    uint64_t look_ms;  /* they are not looked at before */
 
     /* As a shard that has something in the files of others, or of its own. */
     struct fifo jobs; /* struct evacuation *, the first is at work */
