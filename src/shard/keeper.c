@@ -302,6 +302,8 @@ void keeper_take_settlements(struct keeper *keeper, struct queue_slot *slot) {
             keeper->last_position = position;
     }
     keeper->retirement.changed |= settlements->dropped.count != 0;
+    if (shelf->emptied) retirement_on_emptied(&keeper->retirement);
+    shelf->emptied = false;
     for (uint32_t i = 0; i < settlements->dropped.count; i++) {
         const struct range *run = &settlements->dropped.list[i];
         shelf_drop(shelf, run->seq, run->count, keeper->shard->number);

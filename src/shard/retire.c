@@ -143,6 +143,15 @@ static void choose(struct retirement *retirement) {
     retirement->look_ms = keeper->shard->now_ms + 1 + keeper->settings.limits.look_ms;
 }
 
+void retirement_on_emptied(struct retirement *retirement) {
+    const struct shard *shard = retirement->keeper->shard;
+    retirement->changed = true;
+    for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
+        if (i == shard->number) continue;
+        *mesh_post(shard->broker->mesh, shard->number, i) = (struct mail){.kind = MAIL_EMPTIED};
+    }
+}
+
 void retirement_on_evacuate(struct retirement *retirement, struct evacuation *evacuation) {
     *(struct evacuation **)fifo_put(&retirement->jobs) = evacuation;
 }
