@@ -49,14 +49,29 @@ static void look_into(struct card *card, const struct card_queue *known, const s
     mem_free(last);
 }
 
-/* The queue as the broker has it, or NULL. */
-static const struct queue *find(struct world *world, const struct card_queue *known) {
+static const struct queue_slot *find_slot(struct world *world, const struct card_queue *known) {
     const struct queue_entry *entry =
         vhost_find_queue(world->broker->vhost, bytes_text(known->name));
     if (!entry) return NULL;
-    struct queue_slot *slot =
-        queue_host_slot(world->broker->shards[ref_shard(entry->queue)], entry->queue);
+    return queue_host_slot(world->broker->shards[ref_shard(entry->queue)], entry->queue);
+}
+
+/* The queue as the broker has it, or NULL. */
+static const struct queue *find(struct world *world, const struct card_queue *known) {
+    const struct queue_slot *slot = find_slot(world, known);
     return slot ? slot->queue : NULL;
+}
+
+uint64_t inspect_waiting(
+    struct world *world, const struct card_queue *known, const struct letter *letter) {
+    const struct queue_slot *slot = find_slot(world, known);
+    const struct message *message = NULL;
+    uint64_t seq = 0;
+    if (!slot || queue_is_dropping(slot->queue)) return 0;
+    for (; (message = queue_next_kept(slot->queue, &seq, UINT64_MAX)) != NULL; seq++) {
+        if (letter_of(world->card, message) == letter) return slot->id;
+    }
+    return 0;
 }
 
 static void inspect_queue(struct world *world, uint32_t at) {

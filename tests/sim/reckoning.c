@@ -4,6 +4,7 @@
 #include "sim/guest.h"
 #include "sim/lives.h"
 #include "sim/vault.h"
+#include "sim/witness.h"
 #include "sim/world.h"
 
 #include "base/memory.h"
@@ -326,6 +327,7 @@ void reckoning(struct world *world) {
         end_alarm(world);
     }
     world_settle(world);
+    if (world->vault) witness_bounds(world);
     check_quiet(world);
     check_answers(world);
     if (world->swarm.heartbeats) check_heartbeats(world);

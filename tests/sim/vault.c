@@ -143,11 +143,15 @@ static void forget_ports(struct vault *vault) {
     vault->definitions.definitions = vault->definitions_calls;
 }
 
+struct disk *vault_reader(struct vault *vault) {
+    return &vault->platter.ports[RECOVERY_PORT].disk;
+}
+
 void vault_recover(struct vault *vault) {
     struct world *world = vault->world;
     forget_ports(vault);
     struct recall_settings settings = {
-        .disk = &vault->platter.ports[RECOVERY_PORT].disk,
+        .disk = vault_reader(vault),
         .keeper = vault->settings,
         .open_disk = open_port,
         .context = vault,

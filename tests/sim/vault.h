@@ -34,6 +34,9 @@ void vault_free(struct vault *vault);
 /* Gives the broker, whose shards and registrar are new, what is there. */
 void vault_recover(struct vault *vault);
 
+/* A disk of the same files that nobody else uses. */
+struct disk *vault_reader(struct vault *vault);
+
 /* One random request or commit is completed, or nothing happens. */
 void vault_step(struct vault *vault);
 

@@ -23,6 +23,8 @@
     CHECKER(lost)        /* what was confirmed is there in the end, and after a crash */           \
     CHECKER(resurrected) /* what was settled for good, or never kept, stays away after a crash */  \
     CHECKER(unflagged)   /* what was delivered before a crash says so when it comes again */       \
+    CHECKER(early_confirm) /* at the moment of a confirm the disk has what it promises */          \
+    CHECKER(bounded)     /* disk use follows what lives */                                         \
     CHECKER(damage)      /* recovery finds no damage that nobody did */                            \
     CHECKER(counts)      /* what declare-ok and purge-ok say is true */                            \
     CHECKER(liveness)    /* everything settles once the faults are off */                          \
