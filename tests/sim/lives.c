@@ -129,11 +129,9 @@ void life_crash(struct world *world) {
 }
 
 void life_restart(struct world *world) {
-    if (vault_stopped(world->vault)) {
-        life_crash(world);
-        return;
-    }
+    uint32_t life = world->card->life;
     reckoning_stop(world);
+    if (world->card->life != life) return; /* it could only be killed */
     drop_guests(world);
     card_settle(world->card);
     card_crash(world->card);
