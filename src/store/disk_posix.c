@@ -40,6 +40,7 @@ struct lane {
     struct disk_posix *posix;
     struct requests waiting;
     pthread_cond_t wake;
+    bool asleep;
     pthread_t thread;
 };
 
@@ -156,7 +157,9 @@ static void *lane_main(void *argument) {
         struct disk_request *request = requests_take(&lane->waiting);
         if (!request && posix->ending) break;
         if (!request) {
+            lane->asleep = true;
             pthread_cond_wait(&lane->wake, &posix->mutex);
+            lane->asleep = false;
             continue;
         }
         pthread_mutex_unlock(&posix->mutex);
@@ -180,8 +183,10 @@ static void posix_submit(struct disk *disk, struct disk_request *request) {
     check(request->size % DISK_BLOCK_BYTES == 0 && request->offset % DISK_BLOCK_BYTES == 0);
     pthread_mutex_lock(&posix->mutex);
     requests_put(&lane->waiting, request);
-    pthread_cond_signal(&lane->wake);
+    bool asleep = lane->asleep;
     pthread_mutex_unlock(&posix->mutex);
+    /* Who is woken wants the mutex first. */
+    if (asleep) pthread_cond_signal(&lane->wake);
 }
 
 static struct disk_request *posix_reap(struct disk *disk) {

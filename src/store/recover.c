@@ -197,6 +197,18 @@ static int replay_file(
     return 0;
 }
 
+static int replay_segment(
+    struct recovery *recovery, struct replay *replay, struct recover_file *file) {
+    uint32_t types = 0;
+    for (uint32_t i = 0; i < file->stretch_count; i++)
+        types |= file->stretches[i].types;
+    if ((types & replay->types) == 0) return 0;
+    int status = recover_segment_open(recovery, file);
+    if (status == 0) status = replay_file(recovery, replay, file);
+    recover_segment_close(recovery, file);
+    return status;
+}
+
 int recover_replay(
     struct recovery *recovery, uint32_t types, recover_record_fn found, void *context) {
     enum recover_verdict verdict = recover_verdict(recovery);
@@ -204,7 +216,7 @@ int recover_replay(
     check(verdict == RECOVER_CLEAN || recovery->settings.salvage);
     struct replay replay = {.types = types, .found = found, .context = context};
     for (uint32_t i = 0; i < recovery->listed_count; i++) {
-        int status = replay_file(recovery, &replay, recovery->segments[i]);
+        int status = replay_segment(recovery, &replay, recovery->segments[i]);
         if (status != 0) return status;
     }
     for (uint32_t i = 0; i < recovery->chain_count; i++) {

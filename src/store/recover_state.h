@@ -25,7 +25,7 @@ struct recover_stretch {
 
 struct recover_file {
     char name[DISK_NAME_BYTES_MAX];
-    struct disk_file *handle;
+    struct disk_file *handle; /* of a segment only while it is read: there may be many */
     uint64_t size;
     enum recover_file_kind kind;
     struct file_header header;
@@ -106,6 +106,11 @@ void recover_chains_form(struct recovery *recovery);
 /* Checks the frames of a chain, cuts it, reports damage. */
 void recover_chain_scan(struct recovery *recovery, struct recover_chain *chain);
 
+/* Opens a segment's file for reading, which is tried twice as reading is; closes it. 0 or -errno.
+ */
+int recover_segment_open(struct recovery *recovery, struct recover_file *file) MUST_USE;
+void recover_segment_close(struct recovery *recovery, struct recover_file *file);
+
 /* Reads a segment's header. */
 void recover_segment_judge(struct recovery *recovery, struct recover_file *file);
 
@@ -113,7 +118,7 @@ void recover_segment_judge(struct recovery *recovery, struct recover_file *file)
  * takes the others for left over. The chains must have been scanned. */
 void recover_segments_check(struct recovery *recovery);
 
-/* Checks the frames of a segment, reports damage. */
+/* Checks the frames of a segment, which is open, and reports damage. */
 void recover_segment_scan(struct recovery *recovery, struct recover_file *file);
 
 /* Reports files without a header that hold frames of a writer of whom nothing else is left. */
