@@ -59,7 +59,7 @@ struct client *client_open(struct shard *shard, void *socket, const char *peer, 
     counter_add(&shard->counters.connections_opened, 1);
     shard->io->want(socket, true, false);
     arm(client);
-    if (broker_alarm(shard->broker)) client_on_alarm(client);
+    if (shard->alarm_seen) client_on_alarm(client);
     /* It was accepted before the listeners closed and adopted after everybody was told. */
     if (shard->stopping) client_shut(client);
     return client;
@@ -142,7 +142,7 @@ void client_on_read(struct client *client, struct bytes bytes) {
     struct shard *shard = client->shard;
     counter_add(&shard->counters.bytes_received, bytes.size);
     session_on_bytes(client->session, bytes, shard->now_ms);
-    if (broker_alarm(shard->broker)) client_on_alarm(client);
+    if (shard->alarm_seen) client_on_alarm(client);
     client_wake(client);
 }
 
@@ -151,7 +151,7 @@ void client_on_writable(struct client *client) {
 }
 
 void client_on_alarm(struct client *client) {
-    const char *reason = broker_alarm(client->shard->broker);
+    const char *reason = client->shard->alarm_seen;
     bool block = reason != NULL && session_has_published(client->session);
     if (block == client->blocked) return;
     client->blocked = block;

@@ -280,7 +280,7 @@ static void tell_memory(struct shard *shard) {
 }
 
 static void spread_alarm(struct shard *shard) {
-    bool alarm = broker_alarm(shard->broker) != NULL;
+    const char *alarm = broker_alarm(shard->broker);
     if (alarm == shard->alarm_seen) return;
     shard->alarm_seen = alarm;
     for (uint32_t i = 0; i < shard->client_capacity; i++) {

@@ -171,7 +171,7 @@ struct shard {
     uint64_t ticket_stable; /* definitions up to this ticket are stable, as far as we were told */
     int64_t memory_told;    /* this shard's part of broker->memory_used */
     struct log_budget log_budget;
-    bool alarm_seen;
+    const char *alarm_seen; /* why publishers are blocked, as this shard has told its clients */
     bool stopping;
     struct counters counters;
     struct effects effects;

@@ -294,7 +294,8 @@ void card_recovered(
     check_survival(card, queue, letter, copy, there);
     copy->confused = copy->sealing = false;
     copy->carried = there;
-    copy->flagged = there && copy->seen && (copy->flagged || !queue->blind);
+    copy->seen = copy->seen && (copy->flagged || !queue->blind);
+    copy->flagged = there && copy->seen;
     if (!there) {
         copy->state = COPY_GONE;
         return;
