@@ -8,19 +8,9 @@
 #include "base/memory.h"
 #include "shard/kept_record.h"
 #include "shard/queue_host.h"
-#include "store/le.h"
+#include "store/ledger.h"
 
-#define FACTS                                                                                      \
-    (RECORD_BIT(RECORD_ACK) | RECORD_BIT(RECORD_PURGE) | RECORD_BIT(RECORD_QSTATE) |               \
-        RECORD_BIT(RECORD_DELIVERED))
-
-enum { QSTATE_HEAD_BYTES = 16, PARTS_BYTES_MAX = 1 << 30 };
-
-/* Settled: from `seq` up to `end`. */
-struct span {
-    uint64_t seq;
-    uint64_t end;
-};
+enum { PARTS_BYTES_MAX = 1 << 30 };
 
 /* A message that lives, and where it lies. */
 struct found {
@@ -32,13 +22,7 @@ struct found {
 /* What is known of one queue. */
 struct recalled {
     queue_ref queue;
-    uint64_t next_seq;
-    uint64_t delivered;
-    uint64_t below; /* everything below is settled */
-    struct span *spans;
-    size_t span_count;
-    size_t span_capacity;
-    size_t span_at; /* where the last look-up ended */
+    struct ledger_queue *facts; /* the ledger's */
     struct found *found;
     size_t found_count;
     size_t found_capacity;
@@ -51,10 +35,10 @@ struct recall {
     struct broker *broker;
     struct recovery *recovery;
     const struct restore_index *index;
+    struct ledger ledger;
     struct recalled **queues; /* by the index's entries; NULL until something is found */
     struct recall_report report;
-    size_t last_entry;           /* looked up last */
-    struct kept_file *last_file; /* the same */
+    struct kept_file *last_file; /* looked up last */
     uint16_t last_shard;
     bool last_in_segment;
     struct buffer parts; /* of the message whose parts are being read */
@@ -142,8 +126,8 @@ static int give_spares(struct recall *recall) {
     return 0;
 }
 
-int recall_begin(struct broker *broker, const struct recall_settings *settings,
-    struct recall **ret_recall) {
+int recall_begin(
+    struct broker *broker, const struct recall_settings *settings, struct recall **ret_recall) {
     struct recall *recall = NEW(struct recall);
     *ret_recall = recall;
     recall->broker = broker;
@@ -168,27 +152,14 @@ const struct recovery *recall_recovery(const struct recall *recall) {
 
 /* What is known of a queue, or NULL when it does not exist any more. */
 static struct recalled *recalled_of(struct recall *recall, uint64_t id) {
-    const struct restore_index *index = recall->index;
-    size_t low = recall->last_entry;
-    if (low >= index->count || index->entries[low].id != id) {
-        size_t high = index->count;
-        low = 0;
-        while (low < high) {
-            size_t middle = low + (high - low) / 2;
-            if (index->entries[middle].id < id) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        if (low == index->count || index->entries[low].id != id) return NULL;
-        recall->last_entry = low;
+    struct ledger_queue *facts = ledger_find(&recall->ledger, id);
+    if (!facts) return NULL;
+    if (!recall->queues[facts->at]) {
+        recall->queues[facts->at] = NEW(struct recalled);
+        recall->queues[facts->at]->queue = recall->index->entries[facts->at].queue;
+        recall->queues[facts->at]->facts = facts;
     }
-    if (!recall->queues[low]) {
-        recall->queues[low] = NEW(struct recalled);
-        recall->queues[low]->queue = index->entries[low].queue;
-    }
-    return recall->queues[low];
+    return recall->queues[facts->at];
 }
 
 static struct archive *archive_of(struct broker *broker, uint16_t number) {
@@ -223,36 +194,12 @@ static struct queue_slot *slot_of(struct recall *recall, const struct recalled *
     return slot;
 }
 
-static void touch(
-    struct recall *recall, const struct recalled *recalled, struct kept_file *file) {
+static void touch(struct recall *recall, const struct recalled *recalled, struct kept_file *file) {
     struct queue_slot *slot = slot_of(recall, recalled);
     shelf_touch(slot->shelf, file, ref_shard(recalled->queue));
 }
 
 /* ---- facts ---- */
-
-static void raise(uint64_t *value, uint64_t to) {
-    *value = max_u64(*value, to);
-}
-
-static void put_span(struct recalled *recalled, uint64_t seq, uint64_t count) {
-    uint64_t end = seq + count;
-    raise(&recalled->next_seq, end);
-    struct span *last = recalled->span_count ? &recalled->spans[recalled->span_count - 1] : NULL;
-    if (last && last->end == seq) {
-        last->end = end;
-        return;
-    }
-    recalled->spans = grow(recalled->spans, &recalled->span_capacity, recalled->span_count,
-        sizeof *recalled->spans);
-    recalled->spans[recalled->span_count++] = (struct span){seq, end};
-}
-
-static void put_qstate(struct recalled *recalled, const struct record_view *view) {
-    if (view->head.size < QSTATE_HEAD_BYTES) return;
-    raise(&recalled->next_seq, le_get_u64(view->head.data));
-    raise(&recalled->delivered, le_get_u64(view->head.data + 8));
-}
 
 static void on_fact(void *context, const struct recover_record *record) {
     struct recall *recall = context;
@@ -263,64 +210,8 @@ static void on_fact(void *context, const struct recover_record *record) {
         struct recalled *recalled = recalled_of(recall, target.queue);
         if (!recalled) continue;
         touch(recall, recalled, file);
-        if (view->type == RECORD_ACK) {
-            put_span(recalled, target.seq, target.count);
-            continue;
-        }
-        if (view->type == RECORD_DELIVERED) {
-            raise(&recalled->delivered, target.seq);
-            continue;
-        }
-        raise(&recalled->below, target.seq);
-        raise(&recalled->next_seq, target.seq);
-        if (view->type == RECORD_QSTATE) put_qstate(recalled, view);
+        ledger_take(recalled->facts, view, &target);
     }
-}
-
-static int by_seq(const void *a, const void *b) {
-    const struct span *left = a;
-    const struct span *right = b;
-    return left->seq < right->seq ? -1 : left->seq > right->seq;
-}
-
-/* In order, those that touch or overlap as one. */
-static void merge_spans(struct recalled *recalled) {
-    if (recalled->span_count == 0) return;
-    qsort(recalled->spans, recalled->span_count, sizeof *recalled->spans, by_seq);
-    size_t kept = 0;
-    for (size_t i = 1; i < recalled->span_count; i++) {
-        struct span span = recalled->spans[i];
-        if (span.seq <= recalled->spans[kept].end) {
-            raise(&recalled->spans[kept].end, span.end);
-        } else {
-            recalled->spans[++kept] = span;
-        }
-    }
-    recalled->span_count = kept + 1;
-}
-
-/* Messages come nearly in order, so that the span is mostly where it was last time. */
-static bool is_settled(struct recalled *recalled, uint64_t seq) {
-    if (seq < recalled->below) return true;
-    const struct span *spans = recalled->spans;
-    size_t at = recalled->span_at;
-    bool behind = at != 0 && seq < spans[at - 1].end;
-    if (behind) {
-        size_t high = at;
-        at = 0;
-        while (at < high) {
-            size_t middle = at + (high - at) / 2;
-            if (spans[middle].end <= seq) {
-                at = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-    }
-    while (at < recalled->span_count && spans[at].end <= seq)
-        at++;
-    recalled->span_at = at;
-    return at < recalled->span_count && spans[at].seq <= seq;
 }
 
 /* ---- messages ---- */
@@ -333,8 +224,8 @@ static void note_file(struct recalled *recalled, struct kept_file *file) {
 }
 
 static void put_found(struct recalled *recalled, const struct found *found) {
-    recalled->found = grow(recalled->found, &recalled->found_capacity, recalled->found_count,
-        sizeof *recalled->found);
+    recalled->found = grow(
+        recalled->found, &recalled->found_capacity, recalled->found_count, sizeof *recalled->found);
     recalled->found[recalled->found_count++] = *found;
 }
 
@@ -371,11 +262,11 @@ static void on_pub(struct recall *recall, const struct recover_record *record) {
         struct record_target target = record_view_target(view, i);
         struct recalled *recalled = recalled_of(recall, target.queue);
         if (!recalled) continue;
-        raise(&recalled->next_seq, target.seq + 1);
+        bool lives = ledger_lives(recalled->facts, target.seq);
         touch(recall, recalled, found.file);
         note_file(recalled, found.file);
         found.file->messages++;
-        if (is_settled(recalled, target.seq)) continue;
+        if (!lives) continue;
         if (found.message) {
             message_ref(found.message, 1);
         } else {
@@ -431,36 +322,34 @@ static void fill_queue(struct recall *recall, struct recalled *recalled) {
         }
         list[count++] = (struct queue_restored){.seq = found->seq,
             .message = found->message,
-            .redelivered = found->seq < recalled->delivered};
+            .redelivered = found->seq < recalled->facts->delivered};
         shelf_put(slot->shelf, found->seq, 1, found->file, shard);
     }
     for (size_t i = 0; i < recalled->file_count; i++)
         shelf_put_ghost(slot->shelf, recalled->files[i]);
-    slot->shelf->delivered = recalled->delivered;
-    queue_restore(slot->queue, list, count, max_u64(recalled->next_seq, 1));
-    queue_allow(slot->queue, recalled->delivered);
+    slot->shelf->delivered = recalled->facts->delivered;
+    queue_restore(slot->queue, list, count, max_u64(recalled->facts->next_seq, 1));
+    queue_allow(slot->queue, recalled->facts->delivered);
     mem_free(list);
     recall->report.messages += count;
 }
 
 static void recalled_free(struct recalled *recalled) {
     if (!recalled) return;
-    mem_free(recalled->spans);
     mem_free(recalled->found);
     mem_free(recalled->files);
     mem_free(recalled);
 }
 
-int recall_finish(struct recall *recall, const struct restore_index *index,
-    struct recall_report *ret_report) {
+int recall_finish(
+    struct recall *recall, const struct restore_index *index, struct recall_report *ret_report) {
     recall->index = index;
     recall->queues = mem_new_array(index->count + 1, sizeof(struct recalled *));
-    int status = recover_replay(recall->recovery, FACTS, on_fact, recall);
-    for (size_t i = 0; i < index->count; i++) {
-        if (recall->queues[i]) merge_spans(recall->queues[i]);
-    }
-    uint32_t messages = RECORD_BIT(RECORD_PUB) | RECORD_BIT(RECORD_PART);
-    if (status == 0) status = recover_replay(recall->recovery, messages, on_message, recall);
+    for (size_t i = 0; i < index->count; i++)
+        ledger_add(&recall->ledger, index->entries[i].id);
+    int status = recover_replay(recall->recovery, LEDGER_FACTS, on_fact, recall);
+    ledger_close(&recall->ledger);
+    if (status == 0) status = recover_replay(recall->recovery, LEDGER_MESSAGES, on_message, recall);
     for (size_t i = 0; i < index->count; i++) {
         if (recall->queues[i]) fill_queue(recall, recall->queues[i]);
     }
@@ -477,6 +366,7 @@ void recall_close(struct recall *recall) {
     for (size_t i = 0; recall->index && i < recall->index->count; i++)
         recalled_free(recall->queues[i]);
     mem_free(recall->queues);
+    ledger_deinit(&recall->ledger);
     buffer_deinit(&recall->parts);
     recover_close(recall->recovery);
     mem_free(recall);
