@@ -120,6 +120,24 @@ void recover_segment_at(
  * again. */
 uint64_t recover_last_segment_number(const struct recovery *recovery, uint16_t shard);
 
+/* A file of the directory, for people. */
+struct recover_file_report {
+    const char *what; /* static text: "journal", "segment", "spare", ... */
+    char name[DISK_NAME_BYTES_MAX];
+    bool known; /* the three below could be read */
+    uint16_t shard;
+    uint64_t number;
+    uint64_t base_lsn;
+    uint64_t bytes;   /* of the file */
+    uint64_t frames;  /* good ones that count */
+    uint64_t records; /* in these */
+};
+
+/* Every file that has a name of ours: journal files, then segments, in no order. */
+uint32_t recover_file_count(const struct recovery *recovery);
+void recover_file_at(
+    const struct recovery *recovery, uint32_t at, struct recover_file_report *ret_report);
+
 /* Removes files whose making was interrupted, and segments that no manifest lists. 0 or -errno. */
 int recover_sweep(struct recovery *recovery) MUST_USE;
 

@@ -38,6 +38,8 @@ struct recover_file {
     bool listed;    /* a segment that a manifest lists */
     bool damaged;   /* a segment in which something is not as it was written */
     uint32_t types; /* RECORD_BIT of all that it gives; all bits where that is not known */
+    uint64_t frames;  /* good ones, as far as they were looked at */
+    uint64_t records; /* in these */
     struct recover_file *successor;
     struct recover_stretch *stretches;
     uint32_t stretch_count;
