@@ -147,7 +147,7 @@ def run_meson(tally, kind, suite, wrapper=()):
         tally.fails(f"{name}: did not run")
 
 
-def run_pytest(tally, folder, binary, shards, wrapper=()):
+def run_pytest(tally, folder, binary, shards, wrapper=(), minutes=8, **environment):
     """The Python tests of a folder against one broker binary."""
     if not list((ROOT / folder).glob("*test*.py")):
         tally.fails(f"{folder} has no test files")
@@ -155,8 +155,9 @@ def run_pytest(tally, folder, binary, shards, wrapper=()):
     report = LOGS / f"{tally.name}.xml"
     report.unlink(missing_ok=True)
     chosen = ["-k", tally.pattern] if tally.pattern else []
-    status = tally.run([*wrapper, *PYTEST, f"--junitxml={report}", *chosen, folder], minutes=8,
-                       GODWIT_BINARY=str(binary), GODWIT_SHARDS=str(shards), PYTHONDONTWRITEBYTECODE="1")
+    status = tally.run([*wrapper, *PYTEST, f"--junitxml={report}", *chosen, folder], minutes=minutes,
+                       GODWIT_BINARY=str(binary), GODWIT_SHARDS=str(shards), PYTHONDONTWRITEBYTECODE="1",
+                       **environment)
     if tally.pattern and status == 5:
         return
     before = len(tally.failures)
@@ -253,6 +254,19 @@ def suite_clients_tsan(tally):
     run_pytest(tally, "tests/clients", build("tsan") / "godwit", 4, no_aslr())
 
 
+def suite_crash(tally):
+    """Release, because it is what users run: kills meet the races that they would meet there."""
+    run_pytest(tally, "tests/crash", build("release") / "godwit", 1)
+
+
+def suite_crash_long(tally):
+    """Many rounds, the limit of the restart time, and recovery under the address sanitizer."""
+    run_pytest(tally, "tests/crash", build("release") / "godwit", 1, minutes=90,
+               GODWIT_CRASH_ROUNDS="500", GODWIT_NIGHTLY="1")
+    run_pytest(tally, "tests/crash", build("asan") / "godwit", 1, minutes=60,
+               GODWIT_CRASH_ROUNDS="100", GODWIT_CRASH_SEED="2", GODWIT_RESTART_MESSAGES="100000")
+
+
 def suite_readme(tally):
     """README's first example, as it stands there, against scripts/server."""
     example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
@@ -313,9 +327,10 @@ def suite_bench(tally):
 
 FAST = [suite_tidy, suite_unit]
 DEFAULT = FAST + [suite_threads, suite_fuzz, suite_sim, suite_readme, suite_conformance_1,
-                  suite_conformance_4, suite_clients_1, suite_clients_4, suite_clients_tsan, suite_bench]
+                  suite_conformance_4, suite_clients_1, suite_clients_4, suite_clients_tsan, suite_crash,
+                  suite_bench]
 NIGHTLY = [s for s in DEFAULT if s not in (suite_sim, suite_fuzz)] + [
-    suite_fuzz, suite_fuzz_long, suite_sim_long]
+    suite_fuzz, suite_fuzz_long, suite_sim_long, suite_crash_long]
 
 
 def run_suite(suite, pattern):

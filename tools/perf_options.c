@@ -304,9 +304,9 @@ static const char *settle(struct options *options, const struct queue_words *wor
         return "--multi-ack-every above --qos: the consumer would wait for ever";
     }
     if (options->predeclared && options->queue_count == 0) return "--predeclared needs --queue";
-    if (options->raw && (options->producers != 1 || options->confirm != 0)) {
-        return "--raw takes one producer and no confirms";
-    }
+    if (options->raw && options->producers != 1) return "--raw takes one producer";
+    if (options->raw && options->confirm != 0 && (options->consumers != 1 || options->threads != 1))
+        return "--raw --confirm takes one consumer and one thread";
     return NULL;
 }
 

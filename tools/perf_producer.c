@@ -20,6 +20,7 @@ bool producer_open(struct producer *producer, const struct options *options, uin
         producer->open_capacity *= 2;
     }
     producer->open_ns = mem_new_array(producer->open_capacity, sizeof *producer->open_ns);
+    if (options->raw) return true;
     struct method select = {.kind = METHOD_confirm_select}, answer;
     return client_ask(&producer->client, &select, METHOD_confirm_select_ok, &answer);
 }
@@ -196,6 +197,12 @@ static bool on_confirm(
         producer->open_first++;
     }
     return true;
+}
+
+void producer_on_returned(struct producer *producer, uint64_t count, uint64_t now_ns) {
+    uint64_t *confirmed = &producer->tally.counters->confirmed;
+    if (count < producer->open_first || count > producer->sent) return;
+    (void)on_confirm(producer, count, true, confirmed, now_ns);
 }
 
 static bool on_frame(struct producer *producer, const struct frame *frame, uint64_t now_ns) {

@@ -60,6 +60,9 @@ bool producer_publish(struct producer *producer, uint64_t now_ns, bool ending) M
 /* Reads confirms and returns. False when the connection failed. */
 bool producer_on_readable(struct producer *producer) MUST_USE;
 
+/* Through a relay, what has come back counts as confirmed: the first `count` messages. */
+void producer_on_returned(struct producer *producer, uint64_t count, uint64_t now_ns);
+
 /* True while it would write, whatever the time, if the socket took it. */
 bool producer_wants_to_write(const struct producer *producer, bool ending);
 

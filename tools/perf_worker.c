@@ -110,6 +110,10 @@ static bool turn_consumer(struct worker *worker, uint32_t i, bool readable, uint
         good = consumer_take(consumer, ending);
     }
     if (!good) return give_up(worker, consumer->client.error);
+    if (worker->options->raw && worker->options->confirm != 0) {
+        producer_on_returned(worker->producers[0], consumer->consumed, consumer->now_ns);
+        if (!turn_producer(worker, 0, false, consumer->now_ns)) return false;
+    }
     uint64_t due_ns = consumer_due_ns(consumer, ending);
     bool waiting = due_ns > now_ns;
     worker->consumer_due_ns[i] = waiting ? due_ns : UINT64_MAX;

@@ -1,5 +1,4 @@
-/* fifo: values of one size that leave in the order they came; grows, and is small while it is empty.
- */
+/* fifo: values of one size that leave in the order they came; grows as it needs to. */
 #ifndef BASE_FIFO_H
 #define BASE_FIFO_H
 

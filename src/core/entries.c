@@ -5,10 +5,10 @@
 #include "base/memory.h"
 
 enum {
-    RING_KEPT = 8,        /* an empty queue keeps a ring of its own up to this capacity */
-    RING_SHRINK = 8,      /* a ring with so many times more room than span is made smaller */
-    STRAYS_MIN = 16,      /* the first capacity of strays */
-    MOVED_CHUNKS_MAX = 64, /* chunks looked at by one entries_move_strays */
+    RING_KEPT = 8,            /* an empty queue keeps a ring of its own up to this capacity */
+    RING_SHRINK = 8,          /* a ring with so many times more room than span is made smaller */
+    STRAYS_MIN = 16,          /* the first capacity of strays */
+    MOVED_CHUNKS_MAX = 64,    /* chunks looked at by one entries_move_strays */
     SKIPPED_CHUNKS_MAX = 1024 /* a wider gap is not kept in the ring */
 };
 

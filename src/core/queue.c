@@ -95,8 +95,7 @@ uint64_t queue_next_ready(const struct queue *queue) {
 }
 
 void queue_allow(struct queue *queue, uint64_t limit) {
-    check(limit >= queue->limit);
-    queue->limit = limit;
+    queue->limit = max_u64(queue->limit, limit);
 }
 
 bool queue_is_held_back(const struct queue *queue) {

@@ -33,8 +33,8 @@ struct queue;
 struct queue *queue_new(
     queue_ref self, const struct queue_settings *settings, struct message_pool *pool);
 
-/* From now on persistent messages are kept: what becomes of them is noted in `settlements`, which is
- * borrowed and has to be emptied by the caller after each call. Before the first op. */
+/* From now on persistent messages are kept: what becomes of them is noted in `settlements`, which
+ * is borrowed and has to be emptied by the caller after each call. Before the first op. */
 void queue_keep(struct queue *queue, struct settlements *settlements);
 
 /* A kept message that is read back; with one reference. */
@@ -100,8 +100,8 @@ struct message *queue_next_kept(const struct queue *queue, uint64_t *seq, uint64
 /* True while there are messages that are settled and not dropped yet, or the queue is gone. */
 bool queue_is_dropping(const struct queue *queue);
 
-/* Of a kept queue: the first message that may not be delivered before queue_allow has named a higher
- * limit; at first that is none at all. GET does not look at it: its host does. */
+/* Names the first message of a kept queue that may not be delivered; at first none may. The limit
+ * only grows. GET does not look at it: its host does. */
 void queue_allow(struct queue *queue, uint64_t limit);
 
 /* Whether a consumer could have a message if it were not for the limit. */

@@ -114,8 +114,7 @@ static void print_help(void) {
         str_format(left, sizeof left, "%s %s", flag->name, flag->takes ? flag->takes : "");
         printf("  %-26s %s\n", left, flag->text);
     }
-    fputs("\nThe manual is godwit(8), the settings are in godwit.conf(5).\n",
-        stdout);
+    fputs("\nThe manual is godwit(8), the settings are in godwit.conf(5).\n", stdout);
 }
 
 static bool print_config(const char *what) {

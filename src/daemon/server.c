@@ -285,8 +285,8 @@ static void wake_shard(void *context, uint32_t shard) {
 }
 
 /* Everything that was durable in the last run, before any thread runs. */
-static bool load(struct server *server, const struct server_options *options,
-    struct config_why *ret_why) {
+static bool load(
+    struct server *server, const struct server_options *options, struct config_why *ret_why) {
     struct store_settings settings = {
         .data_dir = options->data_dir,
         .durability = options->durability,
@@ -470,10 +470,11 @@ void server_free(struct server *server) {
     settle_mail(server);
     finish_definitions(server);
     finish_keeping(server);
-    for (uint32_t i = 0; i < broker->shard_count; i++) {
+    for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_drop_queues(broker->shards[i]);
+    /* Any shard's queues may have been in any keeper's files. */
+    for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_end_keeping(broker->shards[i]);
-    }
     store_close(server->store);
     settle_mail(server);
     /* Nobody rings their bells any more. */

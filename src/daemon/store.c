@@ -53,8 +53,7 @@ static struct disk *open_port(void *context, uint32_t shard) {
     port->shard = shard;
     int error = open_posix(store, ring, port, &port->posix);
     check(error == 0); /* it was opened a moment ago */
-    store->ports =
-        mem_resize(store->ports, (store->port_count + 1) * sizeof(struct port *));
+    store->ports = mem_resize(store->ports, (store->port_count + 1) * sizeof(struct port *));
     store->ports[store->port_count++] = port;
     return disk_posix_disk(port->posix);
 }
@@ -114,8 +113,7 @@ static void say_recovered(
     if (report->incomplete != 0) log_put_number(&line, "incomplete", report->incomplete);
     log_put_number(&line, "ms", clock_ms() - began_ms);
     const char *how = "in memory only";
-    if (store->port_count != 0)
-        how = disk_posix_how_text(disk_posix_how(store->ports[0]->posix));
+    if (store->port_count != 0) how = disk_posix_how_text(disk_posix_how(store->ports[0]->posix));
     log_put_text(&line, "writes", how);
     log_end(&line, store->settings.log, LEVEL_INFO);
 }
@@ -128,8 +126,7 @@ static bool refuse(struct config_why *why, const char *path, const char *what, i
 }
 
 static bool make_directory(struct store *store, struct config_why *why) {
-    str_format(
-        store->directory, sizeof store->directory, "%s/messages", store->settings.data_dir);
+    str_format(store->directory, sizeof store->directory, "%s/messages", store->settings.data_dir);
     if (mkdir(store->directory, 0750) == 0 || errno == EEXIST) return true;
     return refuse(why, store->directory, "cannot make", -errno);
 }
@@ -160,7 +157,8 @@ static bool recall_all(struct store *store, struct broker *broker, struct regist
             .files_spare = FILES_SPARE,
             .files_budget = (uint32_t)min_u64(
                 settings->journal_budget / JOURNAL_FILE_BYTES, UINT32_MAX),
-            .seed = settings->seed},
+            .seed = settings->seed,
+            .limits = KEEPER_LIMITS},
         .open_disk = open_port,
         .context = store,
     };

@@ -239,8 +239,9 @@ void client_flush(struct client *client) {
             return;
         }
     }
-    if (client->delivered_sum >= DELIVERY_CREDIT_BYTES / 4 && outbox->size <= OUTBOX_LOW_BYTES)
-        return_credit(client);
+    /* What waits for a commit has not left, either. */
+    bool gone = session_unwritten_bytes(client->session) <= OUTBOX_LOW_BYTES;
+    if (client->delivered_sum >= DELIVERY_CREDIT_BYTES / 4 && gone) return_credit(client);
     if (client->finishing && outbox->size == 0) {
         shard->io->finish(client->socket);
         over(client);

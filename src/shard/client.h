@@ -124,8 +124,7 @@ void client_hold(void *host, const struct publish *publish, struct publish_resul
 enum reply_code client_look(void *host, struct bytes exchange, char text[256]);
 
 /* A peer has applied so many of our ENQUEUEs, and so many are stable or need not be. */
-void publisher_on_watermark(
-    struct shard *shard, uint32_t owner, uint64_t applied, uint64_t stable);
+void publisher_on_watermark(struct shard *shard, uint32_t owner, uint64_t applied, uint64_t stable);
 
 /* True while the connection's window has room. */
 bool publisher_window_open(const struct client *client);

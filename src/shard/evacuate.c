@@ -1,18 +1,15 @@
 /* evacuate: taking a shard's living messages out of files that are to be given back. */
 #include "base/memory.h"
-#include "shard/kept_record.h"
 #include "shard/keeper.h"
+#include "shard/kept_record.h"
 #include "shard/queue_host.h"
 #include "shard/retire.h"
 #include "store/le.h"
 #include "store/ledger.h"
 
 enum {
-    SLICE_BYTES = 256 * 1024,            /* copied in one turn */
-    SLICE_QUEUES = 64,                   /* looked at in one turn */
-    CAPACITY_BYTES = 16 * 1024 * 1024,   /* of a segment, unless one message is larger */
-    RETRY_MS = 1000,                     /* after a failure */
-    PUT_OFF_MS = 20,                     /* for a queue that is being emptied or deleted */
+    RETRY_MS = 1000, /* after a failure */
+    PUT_OFF_MS = 20, /* for a queue that is being emptied or deleted */
 };
 
 /* ---- segments ---- */
@@ -28,7 +25,7 @@ static struct building *building_begin(struct retirement *retirement) {
         .shard = archive->number,
         .number = building->file->number,
         .file_id = building->file->file_id,
-        .capacity_bytes = CAPACITY_BYTES,
+        .capacity_bytes = keeper->settings.limits.segment_bytes,
     };
     bytes_copy(settings.node_id, keeper->settings.node_id, sizeof settings.node_id);
     building->build = segment_begin(&settings);
@@ -47,24 +44,23 @@ static void building_send(struct retirement *retirement) {
     if (!building) return;
     segment_finish(building->build, &building->request);
     building->file->bytes = building->request.size;
-    building->file->messages = segment_records(building->build);
     building->sent = true;
     disk_submit(retirement->keeper->archives[0].disk, &building->request);
 }
 
 /* A message and its parts are in one segment: who takes the first part takes them all. */
-static bool put_message(struct building *building, const struct message *message,
-    const struct record_target *target) {
-    uint32_t parts = kept_record_parts(message, 1);
+static bool put_message(struct building *building, const struct kept_record *kept) {
+    uint32_t parts = kept_record_parts(kept);
     for (uint32_t i = 0; i < parts; i++) {
-        struct record part = kept_record_part(message, i, target);
+        struct record part = kept_record_part(kept, i);
         bool taken = segment_put(building->build, &part);
         check(taken || i == 0);
         if (!taken) return false;
     }
-    struct record pub = kept_record_pub(message, target, 1);
+    struct record pub = kept_record_pub(kept);
     bool taken = segment_put(building->build, &pub);
     check(taken || parts == 0);
+    building->file->messages += taken; /* its parts do not count */
     return taken;
 }
 
@@ -72,10 +68,12 @@ static bool put_message(struct building *building, const struct message *message
 static struct building *put_somewhere(struct retirement *retirement, const struct message *message,
     const struct record_target *target) {
     struct building *building = building_open(retirement);
-    if (building && put_message(building, message, target)) return building;
+    struct kept_record kept = {
+        message, target, 1, retirement->keeper->settings.limits.part_bytes};
+    if (building && put_message(building, &kept)) return building;
     building_send(retirement);
     building = building_begin(retirement);
-    check(put_message(building, message, target));
+    check(put_message(building, &kept));
     return building;
 }
 
@@ -89,8 +87,8 @@ static struct planned_move *plan_move(
             mem_resize(retirement->moves, retirement->move_capacity * sizeof *retirement->moves);
     }
     struct planned_move *planned = &retirement->moves[retirement->move_count++];
-    *planned = (struct planned_move){.queue = queue,
-        .move = {.from = stay->file, .first_seq = seq, .end_seq = UINT64_MAX}};
+    *planned = (struct planned_move){
+        .queue = queue, .move = {.from = stay->file, .first_seq = seq, .end_seq = UINT64_MAX}};
     return planned;
 }
 
@@ -119,8 +117,8 @@ static struct planned_move *open_move(
 }
 
 /* Copies what lives of a run, from seq_at on; false when the slice is used up before its end. */
-static bool copy_run(struct retirement *retirement, const struct queue_slot *slot, uint32_t at,
-    uint64_t *budget) {
+static bool copy_run(
+    struct retirement *retirement, const struct queue_slot *slot, uint32_t at, uint64_t *budget) {
     const struct shelf *shelf = slot->shelf;
     const struct stay *stay = &shelf->stays[at];
     uint64_t end = min_u64(shelf_end(shelf, at), queue_next_seq(slot->queue));
@@ -243,6 +241,14 @@ static struct evacuation *job(const struct retirement *retirement) {
     return first ? *first : NULL;
 }
 
+/* A queue that is left half copied: the move that is open ends where its copying did. */
+static void end_move(struct retirement *retirement, queue_ref queue) {
+    if (retirement->seq_at == 0 || retirement->move_count == 0) return;
+    struct planned_move *last = &retirement->moves[retirement->move_count - 1];
+    if (last->queue == queue && last->move.end_seq == UINT64_MAX)
+        last->move.end_seq = retirement->seq_at;
+}
+
 /* Looks at one queue that has something in the file; false when the slice is used up before it is
  * done. */
 static bool visit_queue(
@@ -253,6 +259,7 @@ static bool visit_queue(
     /* A queue that is deleted may come back until its row is gone for good, and one that is being
      * purged still has what is settled. */
     if (queue_is_dropping(slot->queue)) {
+        end_move(retirement, ref);
         retirement->put_off = true;
         return true;
     }
@@ -273,7 +280,8 @@ static bool visit_queue(
 static bool copy_slice(struct retirement *retirement) {
     const struct evacuation *evacuation = job(retirement);
     uint32_t shard = retirement->keeper->shard->number;
-    uint64_t budget = SLICE_BYTES;
+    const struct keeper_limits *limits = &retirement->keeper->settings.limits;
+    uint64_t budget = limits->slice_bytes;
     uint32_t queues = 0;
     while (retirement->file_at < evacuation->file_count) {
         const struct kept_file *file = evacuation->files[retirement->file_at];
@@ -284,7 +292,7 @@ static bool copy_slice(struct retirement *retirement) {
             retirement->touched_at = 0;
             continue;
         }
-        if (budget == 0 || queues++ == SLICE_QUEUES) return false;
+        if (budget == 0 || queues++ == limits->slice_queues) return false;
         if (!visit_queue(retirement, file, part->touched[retirement->touched_at], &budget))
             return false;
         retirement->touched_at++;
@@ -356,8 +364,8 @@ static void carry_out(struct retirement *retirement, const struct planned_move *
     uint64_t end = shelf_end(slot->shelf, at);
     bool whole = move.end_seq >= end;
     move.end_seq = min_u64(move.end_seq, end);
-    move.live = whole ? slot->shelf->stays[at].live
-                      : count_kept(slot->queue, move.first_seq, move.end_seq);
+    move.live =
+        whole ? slot->shelf->stays[at].live : count_kept(slot->queue, move.first_seq, move.end_seq);
     shelf_apply_move(slot->shelf, &move, keeper->shard->number);
 }
 
@@ -398,6 +406,9 @@ static void finish(struct retirement *retirement) {
 bool evacuate_turn(struct retirement *retirement) {
     if (retirement->jobs.count == 0) return false;
     if (retirement->phase == EVACUATION_NONE) {
+        /* A segment whose writer has no chain would be damage to recovery. */
+        struct journal *journal = retirement->keeper->archives[0].journal;
+        if (!journal_has_chain(journal)) return journal_want_file(journal);
         retirement->file_at = retirement->touched_at = 0;
         retirement->seq_at = 0;
         retirement->walk++;
@@ -408,6 +419,9 @@ bool evacuate_turn(struct retirement *retirement) {
     if (retirement->phase == EVACUATION_COPYING) {
         if (!copy_slice(retirement)) return true;
         building_send(retirement);
+        /* What was settled and not copied may have its end in the next file: that it is settled
+         * must be stable before its beginning goes. */
+        retirement->position = max_u64(retirement->position, retirement->keeper->last_position);
         retirement->phase = EVACUATION_WRITING;
     }
     if (retirement->phase == EVACUATION_WRITING) {

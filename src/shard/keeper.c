@@ -10,6 +10,14 @@ enum {
     STEP_MAX = 4096,
 };
 
+const struct keeper_limits KEEPER_LIMITS = {
+    .part_bytes = KEPT_RECORD_PART_BYTES,
+    .segment_bytes = 16 * 1024 * 1024,
+    .garbage_bytes_min = 64 * 1024 * 1024,
+    .slice_bytes = 256 * 1024,
+    .slice_queues = 64,
+};
+
 static struct archive *own(struct keeper *keeper) {
     check(keeper->archive_count != 0);
     return &keeper->archives[0];
@@ -210,12 +218,14 @@ static void flush_gathered(struct keeper *keeper) {
     if (!message) return;
     struct record_target *targets = keeper->targets;
     bool several = keeper->target_count > 1;
-    uint32_t parts = kept_record_parts(message, keeper->target_count);
+    struct kept_record kept = {
+        message, targets, keeper->target_count, keeper->settings.limits.part_bytes};
+    uint32_t parts = kept_record_parts(&kept);
     for (uint32_t i = 0; i < parts; i++) {
-        struct record part = kept_record_part(message, i, &targets[0]);
+        struct record part = kept_record_part(&kept, i);
         (void)put(own(keeper), &part);
     }
-    struct record pub = kept_record_pub(message, targets, keeper->target_count);
+    struct record pub = kept_record_pub(&kept);
     uint64_t position = put(own(keeper), &pub);
     keeper->shard->peers[keeper->gathered_from].staged = position;
     counter_add(&keeper->shard->counters.kept_payload, message->body_size);
@@ -253,8 +263,9 @@ static uint64_t take_step(struct shelf *shelf) {
 }
 
 /* A queue whose consumers have had all that is there will deliver this message as well: that is
- * said in the message's own frame, or one before, so that the delivery does not have to wait. */
-static void announce_delivery(struct keeper *keeper, struct queue_slot *slot, uint64_t seq) {
+ * said in the message's own frame, or one before, so that the delivery does not have to wait. A
+ * transient message is on no disk, and those that follow it are in later frames. */
+void keeper_announce(struct keeper *keeper, struct queue_slot *slot, uint64_t seq) {
     struct shelf *shelf = slot->shelf;
     if (seq < shelf->delivered) return;
     if (queue_consumer_count(slot->queue) == 0 || queue_next_ready(slot->queue) != seq) return;
@@ -272,7 +283,7 @@ void keeper_put(struct keeper *keeper, struct queue_slot *slot, uint64_t seq,
         keeper->gathered = message;
         keeper->gathered_from = from;
     }
-    announce_delivery(keeper, slot, seq);
+    keeper_announce(keeper, slot, seq);
     gather_target(keeper, slot->shelf->id, seq);
     shelf_put(slot->shelf, seq, 1, own(keeper)->current, keeper->shard->number);
 }
@@ -297,8 +308,7 @@ void keeper_take_settlements(struct keeper *keeper, struct queue_slot *slot) {
 
 /* ---- deliveries ---- */
 
-static void allow_at(
-    struct keeper *keeper, uint64_t position, queue_ref queue, uint64_t limit) {
+static void allow_at(struct keeper *keeper, uint64_t position, queue_ref queue, uint64_t limit) {
     *(struct held_limit *)fifo_put(&keeper->limits) =
         (struct held_limit){.position = position, .queue = queue, .limit = limit};
 }

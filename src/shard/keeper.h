@@ -40,13 +40,25 @@ struct archive {
     struct fifo borrowed;                /* struct borrowed */
 };
 
+/* Sizes that the simulator makes small, so that it meets all of their edges. */
+struct keeper_limits {
+    uint32_t part_bytes;        /* of a PART (shard/kept_record.h) */
+    uint64_t segment_bytes;     /* of a segment, unless one message is larger */
+    uint64_t garbage_bytes_min; /* below that segments are left alone */
+    uint64_t slice_bytes;       /* copied in one turn */
+    uint32_t slice_queues;      /* looked at in one turn */
+};
+
+extern const struct keeper_limits KEEPER_LIMITS; /* the usual ones */
+
 struct keeper_settings {
     uint8_t node_id[FILE_NODE_ID_BYTES];
-    uint64_t file_bytes;   /* of journal files; the first ones are smaller */
+    uint64_t file_bytes; /* of journal files; the first ones are smaller */
     uint64_t file_bytes_first;
     uint32_t files_spare;  /* ready ones that each journal keeps at hand */
     uint32_t files_budget; /* files that each journal may have before they are emptied */
     uint64_t seed;         /* random, another one at every start */
+    struct keeper_limits limits;
 };
 
 /* A message that a record on its way to disk borrows, and memory of the record's own. */
@@ -75,12 +87,12 @@ struct keeper {
     struct keeper_settings settings;
     struct archive *archives; /* the first is its own */
     uint32_t archive_count;
-    uint64_t stable;        /* position in its own journal */
-    uint64_t last_position; /* of what was staged last */
+    uint64_t stable;             /* position in its own journal */
+    uint64_t last_position;      /* of what was staged last */
     uint64_t delivered_position; /* of the DELIVERED record that was staged last */
     struct prng prng;            /* ids of segments */
-    bool stopped;           /* nothing becomes stable any more */
-    bool make_failed;       /* no room for new journal files */
+    bool stopped;                /* nothing becomes stable any more */
+    bool make_failed;            /* no room for new journal files */
 
     struct message *gathered; /* a publish whose targets are being gathered, with one reference */
     struct record_target *targets;
@@ -94,15 +106,15 @@ struct keeper {
     struct retirement retirement;
 };
 
-/* The keeper of a shard, which is set as shard->keeper. Its archives are added by keeper_add_archive
- * before the shard's first turn, its own first. */
-struct keeper *keeper_new(struct shard *shard, const struct keeper_settings *settings,
-    uint32_t archives);
+/* The keeper of a shard, which is set as shard->keeper; with room for so many archives. These are
+ * added by keeper_add_archive before the shard's first turn, its own first. */
+struct keeper *keeper_new(
+    struct shard *shard, const struct keeper_settings *settings, uint32_t archives);
 
 /* Opens a journal behind its past. The disk is borrowed for the keeper's life; no other archive has
  * it. */
-struct archive *keeper_add_archive(struct keeper *keeper, uint16_t number, struct disk *disk,
-    const struct journal_past *past);
+struct archive *keeper_add_archive(
+    struct keeper *keeper, uint16_t number, struct disk *disk, const struct journal_past *past);
 
 /* Closes the journals and releases all. No request may be with a disk: keeper_idle(), or the disks
  * have handed back everything. NULL is fine. */
@@ -130,6 +142,11 @@ void keeper_adopt_queue(struct keeper *keeper, struct queue_slot *slot, queue_re
 void keeper_put(struct keeper *keeper, struct queue_slot *slot, uint64_t seq,
     struct message *message, uint32_t from);
 
+/* The message of an ENQUEUE gets `seq` in the queue of this slot and may be delivered at once.
+ * Called before the op is applied, for transient messages; keeper_put does it for persistent ones.
+ */
+void keeper_announce(struct keeper *keeper, struct queue_slot *slot, uint64_t seq);
+
 /* Records what the queue of this slot has noted in keeper->settlements. To be called after every
  * queue_apply and queue_pump of a kept queue. */
 void keeper_take_settlements(struct keeper *keeper, struct queue_slot *slot);
@@ -148,8 +165,7 @@ void keeper_hurry(struct keeper *keeper);
 void keeper_post_stable(struct keeper *keeper, uint32_t to, const struct mail *mail);
 
 /* Posts mail when the position is stable, in the order of the calls. */
-void keeper_post_at(
-    struct keeper *keeper, uint64_t position, uint32_t to, const struct mail *mail);
+void keeper_post_at(struct keeper *keeper, uint64_t position, uint32_t to, const struct mail *mail);
 
 /* Notes in `peer` up to what position its ENQUEUEs are staged, and moves peer->stable up to those
  * that are stable. True when somebody at the peer waits for that. */

@@ -6,14 +6,10 @@
 
 #include "base/memory.h"
 
-enum {
-    PART_BYTES = 4 * 1024 * 1024 - 8192, /* of the run, in a PART: a record of it fits a frame */
-    PROPERTIES_BYTES_MAX = (1 << 24) - 1,
-};
+enum { PROPERTIES_BYTES_MAX = (1 << 24) - 1 };
 
 static uint64_t run_bytes(const struct message *message) {
-    return (uint64_t)message_properties_at(message) + message->properties_size +
-           message->body_size;
+    return (uint64_t)message_properties_at(message) + message->properties_size + message->body_size;
 }
 
 /* What a PUB has room for beside its targets. */
@@ -21,37 +17,36 @@ static uint64_t pub_room(uint32_t targets) {
     return RECORD_BYTES_MAX - RECORD_HEADER_BYTES - (uint64_t)targets * RECORD_POINT_BYTES - 8;
 }
 
-uint32_t kept_record_parts(const struct message *message, uint32_t targets) {
-    uint64_t size = run_bytes(message);
-    uint64_t room = min_u64(pub_room(targets), PART_BYTES);
+uint32_t kept_record_parts(const struct kept_record *kept) {
+    uint64_t size = run_bytes(kept->message);
+    uint64_t room = min_u64(pub_room(kept->target_count), kept->part_bytes);
     if (size <= room) return 0;
-    uint64_t parts = (size - room + PART_BYTES - 1) / PART_BYTES;
+    uint64_t parts = (size - room + kept->part_bytes - 1) / kept->part_bytes;
     check(parts <= UINT8_MAX);
     return (uint32_t)parts;
 }
 
-struct record kept_record_part(
-    const struct message *message, uint32_t part, const struct record_target *target) {
-    uint64_t at = (uint64_t)part * PART_BYTES;
+struct record kept_record_part(const struct kept_record *kept, uint32_t part) {
+    uint64_t at = (uint64_t)part * kept->part_bytes;
     return (struct record){
         .type = RECORD_PART,
         .target_count = 1,
-        .targets = target,
+        .targets = &kept->targets[0],
         .message_id = at,
-        .body = bytes_of(message->data + at, PART_BYTES),
+        .body = bytes_of(kept->message->data + at, kept->part_bytes),
     };
 }
 
-struct record kept_record_pub(
-    const struct message *message, const struct record_target *targets, uint32_t target_count) {
-    uint32_t parts = kept_record_parts(message, target_count);
-    uint64_t at = (uint64_t)parts * PART_BYTES;
+struct record kept_record_pub(const struct kept_record *kept) {
+    const struct message *message = kept->message;
+    uint32_t parts = kept_record_parts(kept);
+    uint64_t at = (uint64_t)parts * kept->part_bytes;
     check(message->properties_size <= PROPERTIES_BYTES_MAX);
     return (struct record){
         .type = RECORD_PUB,
         .flags = (uint8_t)parts,
-        .target_count = (uint16_t)target_count,
-        .targets = targets,
+        .target_count = (uint16_t)kept->target_count,
+        .targets = kept->targets,
         .message_id = message->exchange_size | (uint64_t)message->routing_key_size << 8 |
                       (uint64_t)message->priority << 16 | (uint64_t)message->header_flags << 24 |
                       (uint64_t)message->properties_size << 40,
@@ -59,20 +54,13 @@ struct record kept_record_pub(
     };
 }
 
-uint64_t kept_record_bytes(const struct record_view *pub) {
-    uint64_t id = pub->message_id;
-    uint64_t before = (id & 0xff) + (id >> 8 & 0xff) + (id >> 40);
-    uint64_t size = (uint64_t)pub->flags * PART_BYTES + pub->body.size;
-    return size >= before ? size : 0;
-}
-
-struct message *kept_record_message(
-    struct message_pool *pool, const struct record_view *pub, struct bytes parts) {
+struct message *kept_record_message(struct message_pool *pool, const struct record_view *pub,
+    struct bytes parts, uint32_t part_bytes) {
     uint64_t id = pub->message_id;
     uint64_t size = (uint64_t)parts.size + pub->body.size;
     uint64_t strings = (id & 0xff) + (id >> 8 & 0xff);
     uint64_t properties = id >> 40;
-    if (parts.size != (uint64_t)pub->flags * PART_BYTES) return NULL;
+    if (parts.size != (uint64_t)pub->flags * part_bytes) return NULL;
     if (size < strings + properties || size > UINT32_MAX) return NULL;
     /* The run is taken as it is: its pieces are not looked at here. */
     uint32_t body_size = (uint32_t)(size - strings - properties);

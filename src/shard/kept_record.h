@@ -9,23 +9,30 @@
 #include "core/message.h"
 #include "store/record.h"
 
-/* How many PARTs go before the PUB of this message, with so many targets. At most 255. */
-uint32_t kept_record_parts(const struct message *message, uint32_t targets);
+/* The usual size of a PART: a record of it fits a frame. */
+enum { KEPT_RECORD_PART_BYTES = 4 * 1024 * 1024 - 8192 };
 
-/* The PART number `part` for the message's place `target`. Borrows both. */
-struct record kept_record_part(
-    const struct message *message, uint32_t part, const struct record_target *target);
+/* What is to be written, borrowed from the caller. */
+struct kept_record {
+    const struct message *message;
+    const struct record_target *targets; /* the parts are of the first */
+    uint32_t target_count;
+    uint32_t part_bytes;
+};
+
+/* How many PARTs go before the PUB. At most 255. */
+uint32_t kept_record_parts(const struct kept_record *kept);
+
+/* The PART number `part`. Borrows all. */
+struct record kept_record_part(const struct kept_record *kept, uint32_t part);
 
 /* The PUB behind its parts. Borrows all. */
-struct record kept_record_pub(
-    const struct message *message, const struct record_target *targets, uint32_t target_count);
+struct record kept_record_pub(const struct kept_record *kept);
 
-/* Bytes of a message's run as a PUB says, parts included; 0 for a PUB that makes no sense. */
-uint64_t kept_record_bytes(const struct record_view *pub);
-
-/* The message of a PUB whose parts, one behind the other, are `parts` (empty when it has none).
+/* The message of a PUB whose parts, one behind the other, are `parts` (empty when it has none), all
+ * of the size they were written with.
  * NULL when sizes do not fit. With one reference. */
-struct message *kept_record_message(
-    struct message_pool *pool, const struct record_view *pub, struct bytes parts);
+struct message *kept_record_message(struct message_pool *pool, const struct record_view *pub,
+    struct bytes parts, uint32_t part_bytes);
 
 #endif

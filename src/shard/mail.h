@@ -92,7 +92,7 @@ struct mail {
     union {
         struct op op;
         struct effect effect;
-        uint64_t count;          /* CREDIT, ROWED, COMMITTED */
+        uint64_t count; /* CREDIT, ROWED, COMMITTED */
         struct {
             uint64_t applied;
             uint64_t stable;

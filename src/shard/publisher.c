@@ -42,8 +42,7 @@ static struct pending *pendings_last(struct pendings *pendings) {
 
 /* Remembers the publish whose last ENQUEUE to this owner was just posted. */
 static void pending_put(struct client *client, struct peer *peer, const struct publish *publish) {
-    struct pendings *pendings =
-        publish->message->persistent ? &peer->persistent : &peer->transient;
+    struct pendings *pendings = publish->message->persistent ? &peer->persistent : &peer->transient;
     uint64_t cost = message_cost(publish->message) + WINDOW_PUBLISH_BYTES;
     client->window_bytes += cost;
     client->window_publishes++;

@@ -219,21 +219,25 @@ static void count_op(struct shard *shard, const struct op *op) {
 /* A persistent message gets its place on disk. False when it does not need one. */
 static bool keep_message(
     struct shard *shard, struct queue_slot *slot, const struct op *op, uint32_t from) {
-    if (!op->message->persistent || queue_gone(slot->queue)) return false;
+    if (queue_gone(slot->queue)) return false;
+    uint64_t seq = queue_next_seq(slot->queue);
+    if (!op->message->persistent) {
+        keeper_announce(shard->keeper, slot, seq);
+        return false;
+    }
     struct peer *peer = &shard->peers[from];
-    keeper_put(shard->keeper, slot, queue_next_seq(slot->queue), op->message, from);
-    peer->awaited_stable = peer->awaited_stable || op->flags & OP_AWAITED;
+    keeper_put(shard->keeper, slot, seq, op->message, from);
     /* The queue itself has to be stable first. Before we are told with which commit it is, any that
      * is open may be it. */
-    uint64_t ticket = slot->ticket == TICKET_UNKNOWN
-                          ? atomic_load(&shard->broker->ticket_open)
-                          : slot->ticket;
+    uint64_t ticket =
+        slot->ticket == TICKET_UNKNOWN ? atomic_load(&shard->broker->ticket_open) : slot->ticket;
     if (ticket > shard->ticket_stable) peer->ticket = max_u64(peer->ticket, ticket);
     return true;
 }
 
 /* What the op has settled is recorded, and its answer waits for that if it promises so. */
-static void after_kept_op(struct shard *shard, struct queue_slot *slot, const struct op *op) {
+static void after_kept_op(
+    struct shard *shard, struct queue_slot *slot, const struct op *op, bool kept) {
     struct keeper *keeper = shard->keeper;
     keeper_take_settlements(keeper, slot);
     for (uint32_t i = 0; i < shard->effects.count; i++) {
@@ -243,13 +247,14 @@ static void after_kept_op(struct shard *shard, struct queue_slot *slot, const st
         if (effect->kind == EFFECT_GOT) position = keeper_on_got(keeper, slot, effect->seq);
         if (position <= keeper->stable) continue;
         if (effect->kind == EFFECT_PURGED) keeper_hurry(keeper);
-        struct mail mail = {
-            .kind = MAIL_EFFECT, .ref = queue_self(slot->queue), .effect = *effect};
+        struct mail mail = {.kind = MAIL_EFFECT, .ref = queue_self(slot->queue), .effect = *effect};
         keeper_post_at(keeper, position, ref_shard(effect->connection), &mail);
         shard->effects.count = 0; /* it was the only one */
         check(i == 0);
     }
-    if (op->kind != OP_ENQUEUE && op->kind != OP_SETTLE) keeper_extend_limit(keeper, slot);
+    /* keeper_put has looked after persistent messages. */
+    bool announced = op->kind == OP_ENQUEUE && kept;
+    if (!announced && op->kind != OP_SETTLE) keeper_extend_limit(keeper, slot);
 }
 
 void queue_host_allow(struct shard *shard, queue_ref ref, uint64_t limit) {
@@ -261,20 +266,26 @@ void queue_host_allow(struct shard *shard, queue_ref ref, uint64_t limit) {
 
 /* ---- ops */
 
-/* Whether the ENQUEUE's publisher has to be told as soon as it is applied. */
-static void count_enqueue(struct shard *shard, uint32_t from, const struct op *op, bool kept) {
+/* Whether the ENQUEUE's publisher has to be told as soon as it is applied, or as soon as it is
+ * stable. A persistent one counts as stable after those before it, also where nothing keeps it. */
+static void count_enqueue(struct shard *shard, uint32_t from, const struct op *op) {
     struct peer *peer = &shard->peers[from];
     peer->applied++;
-    if (op->flags & OP_AWAITED && !kept) peer->awaited = true;
+    if (!(op->flags & OP_AWAITED)) return;
+    if (op->message->persistent && shard->keeper)
+        peer->awaited_stable = true;
+    else
+        peer->awaited = true;
 }
 
 void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mail) {
     const struct op *op = &mail->op;
     struct queue_slot *slot = slot_find(shard, mail->ref);
     bool of_kept = slot && slot->shelf;
+    bool kept = false;
     if (op->kind == OP_ENQUEUE) {
-        bool kept = of_kept && keep_message(shard, slot, op, from);
-        count_enqueue(shard, from, op, kept);
+        kept = of_kept && keep_message(shard, slot, op, from);
+        count_enqueue(shard, from, op);
     }
     if (__builtin_expect(slot == NULL, 0)) {
         op_for_missing(shard, mail->ref, op);
@@ -283,7 +294,7 @@ void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mai
     struct credit *credit = op->kind == OP_CONSUME ? link_credit(shard, op->connection) : NULL;
     queue_apply(slot->queue, op, credit, &shard->effects);
     if (op->kind != OP_ENQUEUE) count_op(shard, op);
-    if (of_kept) after_kept_op(shard, slot, op);
+    if (of_kept) after_kept_op(shard, slot, op, kept);
     release_effects(shard, mail->ref);
     if (op->kind == OP_CANCEL || op->kind == OP_CONSUME) link_drop_if_unused(shard, op->connection);
     owe(shard, slot->queue);
@@ -352,8 +363,8 @@ uint32_t queue_host_pump(struct shard *shard, uint32_t budget) {
 static void announce(struct shard *shard, uint32_t to, bool awaited) {
     struct peer *peer = &shard->peers[to];
     struct mesh *mesh = shard->broker->mesh;
-    struct mail *mail = awaited ? mesh_post(mesh, shard->number, to)
-                                : mesh_post_quietly(mesh, shard->number, to);
+    struct mail *mail =
+        awaited ? mesh_post(mesh, shard->number, to) : mesh_post_quietly(mesh, shard->number, to);
     mail->kind = MAIL_WATERMARK;
     mail->watermark.applied = peer->announced = peer->applied;
     mail->watermark.stable = peer->announced_stable = peer->stable;

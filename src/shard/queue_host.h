@@ -12,8 +12,8 @@
 struct queue_slot {
     struct queue *queue; /* NULL while the slot is free */
     struct name *name;
-    uint64_t id;     /* in meta.db and in journals; 0: it is not durable */
-    uint64_t ticket; /* the commit that makes it durable; 0: it was loaded, or is not durable */
+    uint64_t id;         /* in meta.db and in journals; 0: it is not durable */
+    uint64_t ticket;     /* the commit that makes it durable; 0: it was loaded, or is not durable */
     struct shelf *shelf; /* where its messages are on disk; NULL: it is not kept */
     uint32_t generation;
     uint32_t next_free; /* slot + 1 */

@@ -15,7 +15,7 @@ enum { PARTS_BYTES_MAX = 1 << 30 };
 /* A message that lives, and where it lies. */
 struct found {
     uint64_t seq;
-    struct message *message;
+    struct message *message; /* NULL when parts of it are missing there */
     struct kept_file *file;
 };
 
@@ -43,6 +43,7 @@ struct recall {
     bool last_in_segment;
     struct buffer parts; /* of the message whose parts are being read */
     struct record_target parts_of;
+    struct kept_file *parts_in; /* where the first of them is */
 };
 
 /* Appends room for one more item to an array of `size` byte items. */
@@ -229,35 +230,43 @@ static void put_found(struct recalled *recalled, const struct found *found) {
     recalled->found[recalled->found_count++] = *found;
 }
 
-static void on_part(struct recall *recall, const struct record_view *view) {
+static void on_part(struct recall *recall, const struct recover_record *record) {
+    const struct record_view *view = record->view;
     struct record_target target = record_view_target(view, 0);
     if (view->message_id == 0) {
         recall->parts.size = 0;
         recall->parts_of = target;
+        recall->parts_in = file_of(recall, record);
     }
-    struct recalled *recalled = recalled_of(recall, target.queue);
     bool goes_on = recall->parts_of.queue == target.queue && recall->parts_of.seq == target.seq &&
                    recall->parts.size == view->message_id;
-    if (!recalled || !goes_on) return;
+    /* Also when that queue is gone: the message may be in others. */
+    if (!goes_on) return;
     /* What does not fit is noticed when the message is put together. */
     if (!buffer_put(&recall->parts, view->body.data, view->body.size)) recall->parts.size = 0;
+}
+
+/* Whether the parts that were read last are those of this PUB. */
+static bool has_parts(const struct recall *recall, const struct record_view *view) {
+    if (view->flags == 0) return false;
+    struct record_target first = record_view_target(view, 0);
+    return recall->parts_of.queue == first.queue && recall->parts_of.seq == first.seq;
 }
 
 /* The message of a PUB, or NULL when parts of it are missing. `home` is where it is made. */
 static struct message *message_of(
     struct recall *recall, const struct record_view *view, uint32_t home) {
     struct bytes parts = bytes_of(NULL, 0);
-    if (view->flags != 0) {
-        struct record_target first = record_view_target(view, 0);
-        bool ours = recall->parts_of.queue == first.queue && recall->parts_of.seq == first.seq;
-        if (ours) parts = bytes_of(recall->parts.data, recall->parts.size);
-    }
-    return kept_record_message(recall->broker->shards[home]->pool, view, parts);
+    if (has_parts(recall, view)) parts = bytes_of(recall->parts.data, recall->parts.size);
+    const struct shard *shard = recall->broker->shards[home];
+    return kept_record_message(shard->pool, view, parts, shard->keeper->settings.limits.part_bytes);
 }
 
+/* A message whose parts are in two files belongs to the first, which must not go before it. */
 static void on_pub(struct recall *recall, const struct recover_record *record) {
     const struct record_view *view = record->view;
     struct found found = {.file = file_of(recall, record)};
+    if (has_parts(recall, view)) found.file = recall->parts_in;
     for (uint32_t i = 0; i < view->target_count; i++) {
         struct record_target target = record_view_target(view, i);
         struct recalled *recalled = recalled_of(recall, target.queue);
@@ -272,10 +281,6 @@ static void on_pub(struct recall *recall, const struct recover_record *record) {
         } else {
             found.message = message_of(recall, view, ref_shard(recalled->queue));
         }
-        if (!found.message) {
-            recall->report.incomplete++;
-            return;
-        }
         found.seq = target.seq;
         put_found(recalled, &found);
     }
@@ -283,7 +288,7 @@ static void on_pub(struct recall *recall, const struct recover_record *record) {
 
 static void on_message(void *context, const struct recover_record *record) {
     if (record->view->type == RECORD_PART) {
-        on_part(context, record->view);
+        on_part(context, record);
     } else {
         on_pub(context, record);
     }
@@ -295,7 +300,8 @@ static int by_found_seq(const void *a, const void *b) {
     const struct found *left = a;
     const struct found *right = b;
     if (left->seq != right->seq) return left->seq < right->seq ? -1 : 1;
-    /* The same message twice: the copy in a segment counts. */
+    /* The same message twice: a whole one counts, and of those the copy in a segment. */
+    if (!left->message != !right->message) return left->message ? -1 : 1;
     return right->file->segment - left->file->segment;
 }
 
@@ -307,7 +313,8 @@ static void sort_found(struct recalled *recalled) {
         qsort(recalled->found, recalled->found_count, sizeof *recalled->found, by_found_seq);
 }
 
-/* Puts back what lives; a message that is there twice counts once. */
+/* Puts back what lives; a message that is there twice counts once. The parts of one that has been
+ * copied to a segment may be gone with their file, while the rest of it is in the next file. */
 static void fill_queue(struct recall *recall, struct recalled *recalled) {
     struct queue_slot *slot = slot_of(recall, recalled);
     uint32_t shard = ref_shard(recalled->queue);
@@ -318,6 +325,10 @@ static void fill_queue(struct recall *recall, struct recalled *recalled) {
         const struct found *found = &recalled->found[i];
         if (count != 0 && list[count - 1].seq == found->seq) {
             message_unref(recall->broker->shards[shard]->pool, found->message);
+            continue;
+        }
+        if (!found->message) {
+            recall->report.incomplete++;
             continue;
         }
         list[count++] = (struct queue_restored){.seq = found->seq,

@@ -6,9 +6,8 @@
 #include "shard/keeper.h"
 
 enum {
-    LIVE_PERCENT_MAX = 40,                /* a segment with less is worth copying */
-    GARBAGE_BYTES_MIN = 64 * 1024 * 1024, /* below that segments are left alone, and */
-    GARBAGE_PERCENT_MIN = 50,             /* so they are below that part of what lives */
+    LIVE_PERCENT_MAX = 40,    /* a segment with less is worth copying */
+    GARBAGE_PERCENT_MIN = 50, /* below that part of what lives segments are left alone */
 };
 
 void retirement_init(struct retirement *retirement, struct keeper *keeper) {
@@ -47,8 +46,8 @@ uint64_t retire_put_manifest(struct archive *archive) {
         segment_ref_put(&ref, at);
         at += RECORD_MANIFEST_ENTRY_BYTES;
     }
-    struct record record = {.type = RECORD_MANIFEST,
-        .body = bytes_of(body, count * RECORD_MANIFEST_ENTRY_BYTES)};
+    struct record record = {
+        .type = RECORD_MANIFEST, .body = bytes_of(body, count * RECORD_MANIFEST_ENTRY_BYTES)};
     archive->manifest_in = archive->current;
     return keeper_stage_in(archive, &record, body);
 }
@@ -71,7 +70,7 @@ static bool choose_journal_file(struct archive *archive, struct evacuation *evac
     if (!over && kept_file_live(file) != 0) return false;
     if (journal_oldest(archive->journal) != file->number) {
         /* The last file of a chain stays until it has a successor. */
-        journal_want_file(archive->journal);
+        archive->keeper->retirement.more |= journal_want_file(archive->journal);
         return false;
     }
     choose_file(evacuation, file);
@@ -98,7 +97,8 @@ static bool choose_segments(struct archive *archive, struct evacuation *evacuati
     }
     if (evacuation->file_count != 0) return true;
     uint64_t garbage = bytes - min_u64(living, bytes);
-    if (garbage < GARBAGE_BYTES_MIN || garbage * 100 < living * GARBAGE_PERCENT_MIN) return false;
+    uint64_t garbage_min = archive->keeper->settings.limits.garbage_bytes_min;
+    if (garbage < garbage_min || garbage * 100 < living * GARBAGE_PERCENT_MIN) return false;
     list_for (struct kept_file, segment, &archive->segments, in_archive) {
         if (evacuation->file_count == EVACUATION_FILES_MAX) break;
         if (is_worth_copying(segment)) choose_file(evacuation, segment);
@@ -200,6 +200,7 @@ void retirement_on_request(struct retirement *retirement, struct disk_request *r
 bool retirement_turn(struct retirement *retirement) {
     struct keeper *keeper = retirement->keeper;
     bool waits = keeper->shard->now_ms < retirement->retry_ms;
+    retirement->more = false;
     if (retirement->release == RELEASE_NONE && !retirement->ending && !keeper->stopped && !waits)
         choose(retirement);
     if (retirement->release == RELEASE_RECORDING) {
@@ -207,18 +208,20 @@ bool retirement_turn(struct retirement *retirement) {
         if (journal_stable(archive->journal) >= retirement->manifest_position)
             give_back(retirement);
     }
-    return !retirement->ending && !waits && evacuate_turn(retirement);
+    bool more = !retirement->ending && !waits && evacuate_turn(retirement);
+    return more || retirement->more;
 }
 
 uint64_t retirement_due(const struct retirement *retirement) {
-    bool waits = retirement->jobs.count != 0 && retirement->phase == EVACUATION_COPYING;
+    const struct journal *own = retirement->keeper->archives[0].journal;
+    bool waits = retirement->jobs.count != 0 && retirement->phase == EVACUATION_NONE &&
+                 !retirement->ending && journal_has_chain(own);
     return waits ? retirement->retry_ms : UINT64_MAX;
 }
 
 bool retirement_idle(const struct retirement *retirement) {
     for (uint32_t i = 0; i < retirement->buildings.count; i++) {
-        const struct building *building =
-            *(struct building **)fifo_at(&retirement->buildings, i);
+        const struct building *building = *(struct building **)fifo_at(&retirement->buildings, i);
         if (building->sent && !building->done) return false;
     }
     return retirement->removals == 0;

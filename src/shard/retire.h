@@ -11,8 +11,8 @@
  * that have anything elsewhere are put again.
  *
  * Journal files are emptied when nothing lives in them, or when there are more than the budget, the
- * oldest first; segments when nothing lives in them, or when much of them is dead. All of it is done
- * in slices of the shard's turns. */
+ * oldest first; segments when nothing lives in them, or when much of them is dead. All of it is
+ * done in slices of the shard's turns. */
 #ifndef SHARD_RETIRE_H
 #define SHARD_RETIRE_H
 
@@ -54,13 +54,19 @@ struct planned_move {
     struct shelf_move move; /* end_seq UINT64_MAX: to the end of the run */
 };
 
-enum evacuation_phase { EVACUATION_NONE, EVACUATION_COPYING, EVACUATION_WRITING, EVACUATION_RECORDING };
+enum evacuation_phase {
+    EVACUATION_NONE,
+    EVACUATION_COPYING,
+    EVACUATION_WRITING,
+    EVACUATION_RECORDING
+};
 
 enum release_phase { RELEASE_NONE, RELEASE_EMPTYING, RELEASE_RECORDING };
 
 struct retirement {
     struct keeper *keeper;
     bool ending;       /* nothing new is begun */
+    bool more;         /* a turn of a journal has to follow */
     uint64_t retry_ms; /* nothing is tried before; 0: now */
 
     /* As a shard that has something in the files of others, or of its own. */
@@ -68,10 +74,10 @@ struct retirement {
     enum evacuation_phase phase;
     uint32_t file_at;
     uint32_t touched_at;
-    uint64_t seq_at; /* in that queue; 0: at its beginning */
-    uint64_t walk;   /* of one file's queues, some of which it may list twice */
-    bool put_off;    /* a queue could not be looked at: once more */
-    bool failed;     /* a segment could not be written */
+    uint64_t seq_at;       /* in that queue; 0: at its beginning */
+    uint64_t walk;         /* of one file's queues, some of which it may list twice */
+    bool put_off;          /* a queue could not be looked at: once more */
+    bool failed;           /* a segment could not be written */
     struct fifo buildings; /* struct building * */
     struct planned_move *moves;
     uint32_t move_count;

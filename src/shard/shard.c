@@ -143,15 +143,18 @@ static void on_logged_in(struct shard *shard, const struct mail *mail) {
     client_wake(client);
 }
 
-/* With a flag, what was recorded before the fence has to be stable, too. */
+/* With a flag, what was recorded before the fence has to be stable, too. Without one it still comes
+ * back behind what is held for whoever sent it: a connection leaves by it. */
 static void on_fence(struct shard *shard, uint32_t from, const struct mail *fence) {
     struct mail mail = {
         .kind = MAIL_FENCED, .channel = fence->channel, .number = fence->number, .ref = fence->ref};
-    if (fence->flags != 0 && shard->keeper) {
+    if (!shard->keeper) {
+        *mesh_post(shard->broker->mesh, shard->number, from) = mail;
+    } else if (fence->flags != 0) {
         keeper_post_stable(shard->keeper, from, &mail);
-        return;
+    } else {
+        keeper_post_at(shard->keeper, 0, from, &mail);
     }
-    *mesh_post(shard->broker->mesh, shard->number, from) = mail;
 }
 
 /* The admin side waits for its visits to come back; the server's own do not return. */

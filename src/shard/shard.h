@@ -125,17 +125,17 @@ struct stable_mark {
 
 /* What this shard has under way to another one, and what it has done for it. */
 struct peer {
-    uint64_t sent;           /* ENQUEUEs posted to it */
-    uint64_t applied;        /* its ENQUEUEs applied here */
-    uint64_t announced;      /* of those, told by watermark */
-    uint64_t stable;         /* the same for those that are stable, or need not be */
+    uint64_t sent;      /* ENQUEUEs posted to it */
+    uint64_t applied;   /* its ENQUEUEs applied here */
+    uint64_t announced; /* of those, told by watermark */
+    uint64_t stable;    /* the same for those that are stable, or need not be */
     uint64_t announced_stable;
-    bool awaited;            /* its publishers wait for one of those not yet told */
-    bool awaited_stable;     /* for one to be stable that has no mark yet */
-    uint64_t marked;         /* of applied, up to where marks are put */
-    uint64_t staged;         /* the journal's position of its last message that is kept */
-    uint64_t ticket;         /* the commit that its messages' queues need */
-    struct fifo marks;       /* struct stable_mark */
+    bool awaited;               /* its publishers wait for one of those not yet told */
+    bool awaited_stable;        /* for one to be stable that has no mark yet */
+    uint64_t marked;            /* of applied, up to where marks are put */
+    uint64_t staged;            /* the journal's position of its last message that is kept */
+    uint64_t ticket;            /* the commit that its messages' queues need */
+    struct fifo marks;          /* struct stable_mark */
     struct pendings transient;  /* wait until they are applied */
     struct pendings persistent; /* wait until they are stable */
 };
@@ -201,8 +201,8 @@ void shard_drop_connections(struct shard *shard);
  */
 void shard_drop_queues(struct shard *shard);
 
-/* Asks the keeper to write everything and stop; shard_kept tells when that is done, or when there is
- * nothing to do. */
+/* Asks the keeper to write everything and stop; shard_kept tells when that is done. Without a
+ * keeper there is nothing to do. */
 void shard_finish_keeping(struct shard *shard);
 bool shard_kept(const struct shard *shard);
 

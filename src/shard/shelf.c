@@ -68,8 +68,7 @@ void shelf_touch(struct shelf *shelf, struct kept_file *file, uint32_t shard) {
     struct file_part *part = &file->parts[shard];
     if (part->touched_count == part->touched_capacity) {
         part->touched_capacity = part->touched_capacity ? 2 * part->touched_capacity : TOUCHED_MIN;
-        part->touched =
-            mem_resize(part->touched, part->touched_capacity * sizeof *part->touched);
+        part->touched = mem_resize(part->touched, part->touched_capacity * sizeof *part->touched);
     }
     part->touched[part->touched_count++] = shelf->queue;
 }

@@ -98,15 +98,17 @@ uint32_t shelf_find(const struct shelf *shelf, uint64_t seq);
 /* Where the run `at` ends. */
 uint64_t shelf_end(const struct shelf *shelf, uint32_t at);
 
-/* What lies in `from` between two seqs lies in `to` now: `live` messages. Runs are split as needed.
- */
+/* A run, or its first part, that lies in another file now. */
 struct shelf_move {
     struct kept_file *from;
     struct kept_file *to;
     uint64_t first_seq;
     uint64_t end_seq;
-    uint64_t live;
+    uint64_t live; /* messages of it that live */
 };
+
+/* Carries it out; what is left of the run becomes one of its own. Moves of one run come in
+ * ascending order. */
 void shelf_apply_move(struct shelf *shelf, const struct shelf_move *move, uint32_t shard);
 
 /* The file goes: its runs, which have nothing living, are forgotten. */

@@ -460,8 +460,14 @@ uint64_t journal_due(const struct journal *journal) {
     return due;
 }
 
-void journal_want_file(struct journal *journal) {
-    journal->begin_wanted = journal->begin_wanted || !journal->active;
+bool journal_want_file(struct journal *journal) {
+    if (journal->active || journal->begin_wanted || journal->stopped) return false;
+    journal->begin_wanted = true;
+    return true;
+}
+
+bool journal_has_chain(const struct journal *journal) {
+    return journal->stable.file_no != 0;
 }
 
 void journal_finish(struct journal *journal) {

@@ -23,7 +23,7 @@
 #include "store/record.h"
 
 enum {
-    JOURNAL_FILE_BYTES = 64 * 1024 * 1024, /* the usual size of a file */
+    JOURNAL_FILE_BYTES = 64 * 1024 * 1024,      /* the usual size of a file */
     JOURNAL_FILE_BYTES_FIRST = 8 * 1024 * 1024, /* and of the first; holds the largest record */
     JOURNAL_FILE_BYTES_MIN = 64 * 1024,
     JOURNAL_SEAL_MS = 20,             /* idle for that long: a SEAL frame */
@@ -61,8 +61,8 @@ struct journal_calls {
 struct journal_settings {
     struct disk *disk;
     uint8_t node_id[FILE_NODE_ID_BYTES];
-    uint16_t shard;       /* which writer this is */
-    uint64_t file_bytes;  /* of new files; a multiple of the block, at least the minimum */
+    uint16_t shard;            /* which writer this is */
+    uint64_t file_bytes;       /* of new files; a multiple of the block, at least the minimum */
     uint64_t file_bytes_first; /* of the first ones; those behind grow to file_bytes. 0: as these */
     uint32_t files_spare; /* ready files to keep at hand, at least 1; more than one above that are
                              removed */
@@ -116,8 +116,12 @@ int journal_put(
 int journal_settle(
     struct journal *journal, const struct record_target *span, uint64_t *ret_position) MUST_USE;
 
-/* Begins a new file even if there is nothing to write, so that those of its past may be released. */
-void journal_want_file(struct journal *journal);
+/* Begins a new file even if there is nothing to write, so that those of its past may be released.
+ * True when it would not have been begun without this: then a turn has to follow. */
+bool journal_want_file(struct journal *journal);
+
+/* True when the writer has a chain: the header of some file of it is stable. */
+bool journal_has_chain(const struct journal *journal);
 
 /* The settlements staged so far no longer wait for JOURNAL_LAZY_MS: somebody awaits one. A turn
  * follows, as after putting. */

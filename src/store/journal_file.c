@@ -8,8 +8,9 @@
  * header that becomes stable explains its absence from the chain, and then it is marked.
  *
  * A mark is more than permission to use the file again: until a stable header names the file as
- * released, the mark alone tells that the chain may begin behind it. A spare file is overwritten
- * only by a header that says so, but one that is removed takes its mark along, and has to wait. */
+ * released, the mark of the last one tells that the chain may begin behind it. A spare file is
+ * overwritten only by a header that says so, but one that is removed takes its mark along, and has
+ * to wait for such a header or for the mark of a later file. */
 #include <errno.h>
 
 #include "base/memory.h"
@@ -81,6 +82,7 @@ bool journal_file_begin(struct journal *journal) {
     list_put_last(&journal->files, &file->in_files);
     file->state = JOURNAL_FILE_ACTIVE;
     file->past = false;
+    file->released = false;
     file->file_no = ++journal->last_file_no;
     file->file_id = prng_next(&journal->prng);
     file->base_lsn = journal->next_base_lsn;
@@ -162,6 +164,8 @@ void journal_file_on_mark(struct journal *journal, struct journal_file *file, in
     journal->marks_sent--;
     if (PLANTED(EARLY_RECYCLE)) return;
     if (status != 0) journal_report(journal, JOURNAL_MARK_FAILED, -status);
+    if (status == 0 && file->released)
+        journal->marked_file_no = max_u64(journal->marked_file_no, file->file_no);
     if (status != 0 || file->failed) {
         journal_file_free(journal, file);
     } else if (file->size < journal_file_bytes_least(journal)) {
@@ -227,6 +231,7 @@ void journal_release(struct journal *journal, uint64_t file_no) {
     journal->released_file_no = file_no;
     list_for_safe (struct journal_file, file, &journal->files, in_files) {
         if (file->state != JOURNAL_FILE_LEFT || file->file_no != file_no) continue;
+        file->released = true;
         /* One that a write failed in is not written again; the next header says it is released. */
         if (file->failed) {
             journal_file_free(journal, file);
@@ -269,7 +274,8 @@ int journal_add_spare(struct journal *journal, const char *name) {
 
 /* Without its mark the chain must be as well explained as with it. */
 static bool may_be_removed(const struct journal *journal, const struct journal_file *file) {
-    return file->explains <= journal->explained_file_no || PLANTED(MARK_REMOVED);
+    return file->explains <= journal->explained_file_no ||
+           file->explains < journal->marked_file_no || PLANTED(MARK_REMOVED);
 }
 
 static struct journal_file *surplus_file(struct journal *journal) {

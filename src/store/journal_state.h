@@ -36,8 +36,9 @@ struct journal_file {
     uint64_t file_id;
     uint64_t base_lsn;
     uint64_t position; /* the last stable one in it */
-    uint64_t explains; /* of a spare: its mark may have to tell where the chain begins, until a
-                          stable header says that this file number is released */
+    bool released;     /* its mark says where the chain begins, and */
+    uint64_t explains; /* is needed until a stable header names this file number as released, or
+                          the mark of a later file is stable */
     bool past;         /* written before this journal was opened */
     bool failed;       /* a write to it failed; never written again */
     uint8_t *mark;     /* the block, while it is written */
@@ -122,6 +123,7 @@ struct journal {
     uint64_t next_base_lsn;
     uint64_t released_file_no;
     uint64_t explained_file_no; /* released by a stable header of this journal */
+    uint64_t marked_file_no;    /* the highest released by a stable mark of this journal */
     bool sealed;                /* what was sent last is a witness of all before */
     uint64_t last_done_ms;
 

@@ -185,12 +185,12 @@ static int replay_stretch(struct recovery *recovery, struct replay *replay,
 
 static int replay_file(
     struct recovery *recovery, struct replay *replay, struct recover_file *file) {
-    if ((file->types & replay->types) == 0) return 0;
     recover_reader_set(&recovery->reader, file);
     replay->record.in_segment = file->kind == RECOVER_FILE_SEGMENT;
     replay->record.shard = file->header.shard;
     replay->record.file_no = file->header.file_no;
     for (uint32_t i = 0; i < file->stretch_count; i++) {
+        if ((file->stretches[i].types & replay->types) == 0) continue;
         int status = replay_stretch(recovery, replay, file, &file->stretches[i]);
         if (status != 0) return status;
     }

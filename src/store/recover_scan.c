@@ -20,6 +20,7 @@ struct scan {
     uint32_t crc;      /* of the header before */
     bool crc_known;    /* not behind a gap */
     bool ended;        /* torn: nothing behind counts */
+    uint32_t types;    /* RECORD_BIT of what the good frame at the place holds */
     uint64_t last_lsn; /* of the frame before, for PLANTED(TAIL_CUT_EARLY) */
     uint32_t last_crc;
 };
@@ -58,20 +59,20 @@ static enum frame_finding look(
     return good ? FRAME_GOOD : FRAME_BAD;
 }
 
-static void stretch_add(struct recover_file *file, uint64_t from, uint64_t to, bool partial) {
+static void stretch_add(struct recover_file *file, const struct recover_stretch *stretch) {
     struct recover_stretch *last =
         file->stretch_count ? &file->stretches[file->stretch_count - 1] : NULL;
-    if (last && last->to == from && !last->partial && !partial) {
-        last->to = to;
+    bool joins = last && last->to == stretch->from && last->types == stretch->types;
+    if (joins && !last->partial && !stretch->partial) {
+        last->to = stretch->to;
         return;
     }
     if (file->stretch_count == file->stretch_capacity) {
-        file->stretch_capacity += 8;
+        file->stretch_capacity = file->stretch_capacity ? 2 * file->stretch_capacity : 8;
         file->stretches =
             mem_resize(file->stretches, file->stretch_capacity * sizeof *file->stretches);
     }
-    if (partial) file->types = ~0u;
-    file->stretches[file->stretch_count++] = (struct recover_stretch){from, to, partial};
+    file->stretches[file->stretch_count++] = *stretch;
 }
 
 /* A later frame in this file that says that `lsn` was stable. Headers decide: they were only
@@ -170,7 +171,8 @@ static void pass_damage(struct scan *scan, enum frame_finding finding,
     }
     bool whole = frame->size != 0 && frame->size <= resumed - scan->at;
     if (finding == FRAME_BAD && whole)
-        stretch_add(scan->file, scan->at, scan->at + frame->size, true);
+        stretch_add(
+            scan->file, &(struct recover_stretch){scan->at, scan->at + frame->size, true, ~0u});
     scan->at = resumed;
     scan->crc_known = false;
 }
@@ -195,15 +197,17 @@ static void on_manifest(struct recover_chain *chain, struct bytes body) {
 
 static void on_good_record(void *context, const struct record_view *view) {
     struct scan *scan = context;
-    if (view->type < 32) scan->file->types |= RECORD_BIT(view->type);
+    if (view->type < 32) scan->types |= RECORD_BIT(view->type);
     if (view->type == RECORD_MANIFEST && scan->chain) on_manifest(scan->chain, view->body);
 }
 
 static void pass_good(struct scan *scan, const struct journal_frame *frame) {
     struct recovery *recovery = scan->recovery;
     const uint8_t *bytes = recover_reader_get(recovery, &recovery->reader, scan->at, frame->size);
-    stretch_add(scan->file, scan->at, scan->at + frame->size, false);
+    scan->types = 0;
     if (bytes) journal_frame_walk(frame, bytes_of(bytes, frame->size), on_good_record, scan);
+    stretch_add(scan->file,
+        &(struct recover_stretch){scan->at, scan->at + frame->size, false, scan->types});
     scan->last_crc = scan->crc;
     scan->last_lsn = scan->at;
     scan->crc = bytes ? journal_frame_crc(bytes) : 0;
@@ -337,6 +341,8 @@ void recover_segment_scan(struct recovery *recovery, struct recover_file *file) 
         if (finding == FRAME_GOOD && !sealed) {
             pass_good(&scan, &frame);
             sealed = (frame.flags & JOURNAL_FRAME_SEAL) != 0;
+        } else if (PLANTED(SEGMENT_TORN)) {
+            return;
         } else {
             pass_damage(&scan, finding, &frame, verdict.offset);
         }

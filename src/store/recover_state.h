@@ -19,7 +19,8 @@ enum recover_file_kind {
 struct recover_stretch {
     uint64_t from;
     uint64_t to;
-    bool partial; /* one bad frame, of which the good records are salvaged */
+    bool partial;   /* one bad frame, of which the good records are salvaged */
+    uint32_t types; /* RECORD_BIT of all that is in them; all bits when partial */
 };
 
 struct recover_file {
@@ -34,10 +35,9 @@ struct recover_file {
     bool mark_needed; /* to explain where a chain begins */
     bool taken;       /* given away as a spare */
     bool in_chain;
-    bool cut_off;   /* of a chain, behind its torn tail */
-    bool listed;    /* a segment that a manifest lists */
-    bool damaged;   /* a segment in which something is not as it was written */
-    uint32_t types; /* RECORD_BIT of all that it gives; all bits where that is not known */
+    bool cut_off;     /* of a chain, behind its torn tail */
+    bool listed;      /* a segment that a manifest lists */
+    bool damaged;     /* a segment in which something is not as it was written */
     uint64_t frames;  /* good ones, as far as they were looked at */
     uint64_t records; /* in these */
     struct recover_file *successor;

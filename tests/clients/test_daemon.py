@@ -154,7 +154,7 @@ def lines_with(process, *words):
 
 
 def test_the_start_is_logged(ours):
-    for words in (("server.starting", "version="), ("do not survive a restart",),
+    for words in (("server.starting", "version="), ("store.recovered", "messages=0"),
                   ("server.listening", "for=amqp"), ("server.listening", "for=management"),
                   ("server.listening", "for=metrics")):
         assert lines_with(ours.process, *words), words

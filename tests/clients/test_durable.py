@@ -177,3 +177,20 @@ def test_the_node_keeps_its_id(start_broker):
     broker.process.stop()
     path.write_text("rubbish\n")
     assert "node.id' is damaged" in refuses(broker)
+
+
+def test_transient_messages_of_a_durable_queue_are_delivered(start_broker):
+    """Also mixed with persistent ones, and more of them than are recorded ahead at once."""
+    broker = start_broker()
+    connection = pika.BlockingConnection(broker.parameters())
+    channel = connection.channel()
+    channel.queue_declare("q", durable=True)
+    channel.basic_qos(prefetch_count=10)
+    deliveries = channel.consume("q", inactivity_timeout=SECONDS_MAX)
+    for number in range(300):
+        kind = 1 + number // 100 % 2
+        channel.basic_publish("", "q", b"%d" % number, pika.BasicProperties(delivery_mode=kind))
+        method, _, body = next(deliveries)
+        assert method and body == b"%d" % number
+        channel.basic_ack(method.delivery_tag)
+    connection.close()

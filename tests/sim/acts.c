@@ -8,6 +8,9 @@
 
 enum { VOLATILE_QUEUES = 5, VOLATILE_EXCHANGES = 3, ROOM_FOR_ACT = 4 };
 
+/* Connections and channels that are left for the founder, who comes after each crash. */
+enum { RESERVED = 32 };
+
 static struct world *world_of(const struct lane *lane) {
     return lane->guest->world;
 }
@@ -28,9 +31,10 @@ static void found_queue(struct lane *lane, uint32_t i) {
     str_format(name, sizeof name, "s%u", i);
     struct card_queue *queue = card_queue(world_of(lane)->card, name);
     queue->stable = true;
+    queue->durable = world_of(lane)->swarm.durable & 1u << i;
     struct expect *expect = lane_ask(lane,
         &(struct method){.kind = METHOD_queue_declare,
-            .queue_declare = {.queue = bytes_text(name), .durable = i % 2 == 0}},
+            .queue_declare = {.queue = bytes_text(name), .durable = queue->durable}},
         METHOD_queue_declare_ok);
     expect->queue = queue;
     str_format(key[0], sizeof key[0], "k%u", i);
@@ -60,7 +64,8 @@ void guest_found(struct guest *guest) {
         (void)lane_ask(lane,
             &(struct method){.kind = METHOD_exchange_declare,
                 .exchange_declare = {.exchange = bytes_text(kinds[i]),
-                    .type = bytes_text(kinds[i])}},
+                    .type = bytes_text(kinds[i]),
+                    .durable = guest->world->swarm.durable_exchanges}},
             METHOD_exchange_declare_ok);
     }
     for (uint32_t i = 0; i < guest->world->swarm.stable; i++)
@@ -69,6 +74,14 @@ void guest_found(struct guest *guest) {
 
 /* ---- names ---- */
 
+/* Where messages are hoarded, the first one is seldom looked at. */
+static struct card_queue *choose_stable(const struct lane *lane) {
+    const struct swarm *swarm = &world_of(lane)->swarm;
+    uint64_t at = dice(lane, swarm->stable);
+    if (at == 0 && swarm->hoards) at = dice(lane, 100) == 0 ? 0 : dice(lane, swarm->stable);
+    return &world_of(lane)->card->queues[at];
+}
+
 /* A stable queue mostly; sometimes one that may not be there, which is risky. */
 static struct card_queue *choose_queue(struct lane *lane, bool *ret_risky) {
     struct world *world = world_of(lane);
@@ -76,7 +89,7 @@ static struct card_queue *choose_queue(struct lane *lane, bool *ret_risky) {
     uint32_t stable = world->swarm.stable;
     bool others = (world->swarm.volatile_queues || world->swarm.own_queues) && chance(lane, 35);
     *ret_risky = false;
-    if (!others || card->queue_count == stable) return &card->queues[dice(lane, stable)];
+    if (!others || card->queue_count == stable) return choose_stable(lane);
     *ret_risky = true;
     struct card_queue *queue = &card->queues[stable + dice(lane, card->queue_count - stable)];
     if (strcmp(queue->name, CARD_REPLY_QUEUE) != 0) return queue;
@@ -171,6 +184,7 @@ static void act_publish(struct lane *lane) {
     if (world->swarm.large_bodies && chance(lane, 5)) letter->size = (uint32_t)dice(lane, 150000);
     if (world->swarm.floods && chance(lane, 30)) letter->size = (uint32_t)dice(lane, 300000);
     letter->asks = may_ask(lane) && chance(lane, 40);
+    letter->in_tx = lane->tx;
     lane_published(lane, letter);
     if (risky) *(lane->tx ? &lane->tx_risky : &lane->risky) = true;
     /* A missing exchange is refused at once too. */
@@ -562,7 +576,7 @@ struct act {
 static void lane_act(struct lane *lane) {
     const struct swarm *swarm = &world_of(lane)->swarm;
     const struct act acts[] = {
-        {act_publish, 30, !lane->guest->blocked},
+        {act_publish, swarm->publish_weight, !lane->guest->blocked},
         {act_settle, 25, true},
         {act_consume, 6, true},
         {act_confirm_select, 4, swarm->confirms && lane->number != 2},
@@ -615,7 +629,7 @@ void guest_act(struct guest *guest) {
     struct prng *load = &world->load;
     uint64_t rare = prng_below(load, 1000);
     if (guest->state == GUEST_AWAY) {
-        guest_connect(guest);
+        if (world->wire_count + RESERVED < WIRES_MAX) guest_connect(guest);
         return;
     }
     if (rare < 6 && swarm->drops) {
@@ -633,8 +647,8 @@ void guest_act(struct guest *guest) {
         return;
     }
     struct lane *lane = guest->lanes[prng_below(load, guest->lane_count)];
-    if (lane->state == LANE_SHUT)
-        lane_open(lane);
-    else if (lane->state == LANE_OPEN && lane->expect_count + ROOM_FOR_ACT < LANE_EXPECTS_MAX)
+    if (lane->state == LANE_SHUT) {
+        if (world->card->lane_count + RESERVED < LANE_UIDS_MAX) lane_open(lane);
+    } else if (lane->state == LANE_OPEN && lane->expect_count + ROOM_FOR_ACT < LANE_EXPECTS_MAX)
         lane_act(lane);
 }

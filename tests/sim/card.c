@@ -46,6 +46,8 @@ struct letter *card_letter(struct card *card) {
     if (card->letter_count == LETTERS_MAX) return NULL;
     struct letter *letter = &card->letters[card->letter_count++];
     letter->sent_at = ++card->clock;
+    letter->life = card->life;
+    letter->persistent = prng_chance(&card->world->load, card->world->swarm.persistent);
     card->world->verdict->letters++;
     return letter;
 }
@@ -111,6 +113,28 @@ uint8_t card_route(const struct card *card, const char *exchange, const char *ke
 struct copy *card_copy(struct card *card, struct card_queue *queue, const struct letter *letter) {
     if (!queue->copies) queue->copies = mem_new_array(LETTERS_MAX, sizeof *queue->copies);
     return &queue->copies[card_number(card, letter)];
+}
+
+/* Letters that no crash leaves. */
+static bool is_perished(
+    const struct card *card, const struct card_queue *queue, const struct letter *letter) {
+    if (letter->life == card->life) return false;
+    return !letter->persistent || (queue->stable && !queue->durable);
+}
+
+static void check_crashes(
+    struct card *card, const struct sighting *sighting, const struct copy *copy) {
+    uint32_t number = card_number(card, sighting->letter);
+    const char *name = sighting->queue->name;
+    if (is_perished(card, sighting->queue, sighting->letter))
+        world_fail(card->world, resurrected,
+            "message %u of %s, which nothing keeps, has survived a crash", number, name);
+    if (copy->state == COPY_GONE)
+        world_fail(card->world, resurrected,
+            "message %u of %s comes, though it was not there after the crash", number, name);
+    if (copy->flagged && !sighting->redelivered)
+        world_fail(card->world, unflagged,
+            "message %u of %s comes again after a crash without the flag", number, name);
 }
 
 static void check_route(struct card *card, const struct sighting *sighting) {
@@ -179,6 +203,8 @@ void card_deliver(struct card *card, const struct sighting *sighting) {
     card->world->verdict->deliveries++;
     check_route(card, sighting);
     struct copy *copy = card_copy(card, queue, sighting->letter);
+    check_crashes(card, sighting, copy);
+    copy->seen = true;
     if (sighting->given_back && !sighting->no_ack) {
         /* Old news: others may have got it since, and even settled it. */
         if (copy->state != COPY_UNSEEN) return;
@@ -197,7 +223,8 @@ void card_deliver(struct card *card, const struct sighting *sighting) {
     copy->holder = sighting->lane->uid;
 }
 
-static const char *const state_names[] = {"unseen", "held", "released", "unsure", "settled"};
+static const char *const state_names[] = {
+    "unseen", "held", "released", "unsure", "settled", "gone"};
 
 void card_leave(struct card *card, struct card_queue *queue, const struct letter *letter,
     const struct lane *holder, enum copy_state state) {
@@ -209,13 +236,80 @@ void card_leave(struct card *card, struct card_queue *queue, const struct letter
     if (state != COPY_SETTLED) queue->shaken = true;
 }
 
+/* ---- crashes ---- */
+
+void card_crash(struct card *card) {
+    card->life++;
+    card->reply_key_count = 0;
+    for (uint32_t i = 0; i < card->queue_count; i++) {
+        struct card_queue *queue = &card->queues[i];
+        queue->shaken = true;
+        if (queue->stable || !queue->copies) continue;
+        /* It may be durable, and may have been deleted meanwhile. */
+        for (uint32_t k = 0; k < card->letter_count; k++)
+            queue->copies[k].confused = true;
+    }
+}
+
+void card_settle(struct card *card) {
+    for (uint32_t i = 0; i < card->letter_count; i++)
+        card->letters[i].firm = card->letters[i].firm || card->letters[i].fate == LETTER_SURE;
+    for (uint32_t i = 0; i < card->queue_count; i++) {
+        struct copy *copies = card->queues[i].copies;
+        for (uint32_t k = 0; copies && k < card->letter_count; k++)
+            copies[k].sealed = copies[k].sealed || copies[k].state == COPY_SETTLED;
+    }
+}
+
+static bool excused(
+    const struct card_queue *queue, const struct letter *letter, const struct copy *copy);
+
+/* Must the letter have survived in this queue, or must it not? */
+static void check_survival(struct card *card, const struct card_queue *queue,
+    const struct letter *letter, const struct copy *copy, bool there) {
+    uint32_t number = card_number(card, letter);
+    bool kept = letter->targets & 1u << (queue - card->queues) && letter->persistent &&
+                queue->durable;
+    bool firm = kept && (letter->firm || copy->carried) && copy->state < COPY_UNSURE &&
+                !excused(queue, letter, copy);
+    bool dead = letter->fate == LETTER_DEAD || letter->fate == LETTER_KEPT;
+    if (there && dead)
+        world_fail(card->world, phantom, "message %u is in %s after the crash, but was %s", number,
+            queue->name, letter->fate == LETTER_KEPT ? "never committed" : "rolled back");
+    if (there && (!kept || copy->sealed || copy->state == COPY_GONE))
+        world_fail(card->world, resurrected, "message %u is in %s after the crash, though %s",
+            number, queue->name,
+            !kept                      ? "nothing keeps it"
+            : copy->state == COPY_GONE ? "it was not there after an earlier one"
+                                       : "it was settled for good");
+    if (!there && firm && !dead)
+        world_fail(card->world, lost, "message %u, confirmed and %s, is not in %s after the crash",
+            number, state_names[copy->state], queue->name);
+}
+
+void card_recovered(
+    struct card *card, struct card_queue *queue, struct letter *letter, bool there) {
+    if (!there && !(letter->targets & 1u << (queue - card->queues))) return;
+    struct copy *copy = card_copy(card, queue, letter);
+    check_survival(card, queue, letter, copy, there);
+    copy->confused = copy->sealing = false;
+    copy->carried = there;
+    copy->flagged = there && copy->seen;
+    if (!there) {
+        copy->state = COPY_GONE;
+        return;
+    }
+    letter->fate = LETTER_SURE;
+    copy->state = copy->seen ? COPY_RELEASED : COPY_UNSEEN;
+}
+
 /* ---- the end ---- */
 
 /* May the copy have left the queue in a way that nobody saw? */
 static bool excused(
     const struct card_queue *queue, const struct letter *letter, const struct copy *copy) {
     /* When it was given back cannot be known: its channel may have been closed before that. */
-    return queue->leaky || copy->confused || letter->sent_at < queue->purged_at ||
+    return queue->leaky || copy->confused || copy->state == COPY_GONE || letter->sent_at < queue->purged_at ||
            copy->state == COPY_UNSURE ||
            (copy->state == COPY_UNSEEN && letter->fate != LETTER_SURE);
 }
@@ -227,8 +321,9 @@ void card_ready(struct card *card, uint32_t at, uint32_t *ret_least, uint32_t *r
         const struct letter *letter = &card->letters[i];
         if (!(letter->targets & 1u << at)) continue;
         if (letter->fate == LETTER_DEAD || letter->fate == LETTER_KEPT) continue;
+        if (is_perished(card, queue, letter)) continue;
         const struct copy *copy = card_copy(card, queue, letter);
-        if (copy->state == COPY_HELD || copy->state == COPY_SETTLED) continue;
+        if (copy->state == COPY_HELD || copy->state >= COPY_SETTLED) continue;
         ++*ret_most;
         bool must = !excused(queue, letter, copy);
         *ret_least += must;
@@ -246,6 +341,7 @@ void card_check_lost(struct card *card) {
             if (!(letter->targets & 1u << at)) continue;
             if (letter->fate == LETTER_DEAD || letter->fate == LETTER_KEPT) continue;
             const struct copy *copy = card_copy(card, queue, letter);
+            if (is_perished(card, queue, letter)) continue;
             if (copy->state == COPY_SETTLED || excused(queue, letter, copy)) continue;
             world_fail(card->world, lost, "message %u, which %s has taken, was never delivered%s",
                 i, queue->name, copy->state == COPY_UNSEEN ? "" : " again");

@@ -27,6 +27,10 @@ enum letter_fate {
 
 /* A published message. Its number is in its message_id and decides its body. */
 struct letter {
+    uint32_t life; /* of the broker that it was sent to */
+    bool persistent;
+    bool firm;  /* confirmed, or committed: it survives in durable queues */
+    bool in_tx; /* published in a transaction */
     uint64_t sent_at; /* the card's clock */
     uint32_t size;
     uint32_t lane; /* uid of the channel that published it */
@@ -42,17 +46,31 @@ struct letter {
     uint32_t answer_to; /* uid of the channel whose reply key it was sent to, plus 1 */
 };
 
-enum copy_state { COPY_UNSEEN, COPY_HELD, COPY_RELEASED, COPY_UNSURE, COPY_SETTLED };
+enum copy_state {
+    COPY_UNSEEN,
+    COPY_HELD,
+    COPY_RELEASED,
+    COPY_UNSURE,
+    COPY_SETTLED,
+    COPY_GONE /* was not there after a crash, which may be */
+};
 
 struct copy {
     uint32_t holder; /* lane uid */
     uint8_t state;
     bool confused; /* where it is cannot be known */
+    bool seen;     /* somebody was given it */
+    bool carried;  /* through a crash: it was there afterwards */
+    bool flagged;  /* and had been given to somebody before: the flag must say so */
+    bool sealing;  /* that it is settled will be stable soon, and */
+    bool sealed;   /* that it is settled is stable */
 };
 
 struct card_queue {
     char name[64];
     bool stable;
+    bool durable;  /* of stable ones */
+    bool declared; /* for certain */
     bool exclusive;
     bool auto_delete;
     bool consumed;       /* had a consumer */
@@ -75,6 +93,7 @@ enum { REPLY_KEYS_MAX = 8 };
 struct card {
     struct world *world;
     uint64_t clock;
+    uint32_t life; /* counts the broker's */
     struct letter *letters;
     uint32_t letter_count;
     struct card_queue queues[QUEUES_MAX];
@@ -124,6 +143,16 @@ void card_deliver(struct card *card, const struct sighting *sighting);
  * any more. */
 void card_leave(struct card *card, struct card_queue *queue, const struct letter *letter,
     const struct lane *holder, enum copy_state state);
+
+/* All that was done is stable: what was taken is there after a crash, what was settled is not. */
+void card_settle(struct card *card);
+
+/* The broker has died; everybody has left. */
+void card_crash(struct card *card);
+
+/* After that: whether a letter is in this stable queue. */
+void card_recovered(
+    struct card *card, struct card_queue *queue, struct letter *letter, bool there);
 
 /* Messages that must be ready in a stable queue, and how many more may be. */
 void card_ready(struct card *card, uint32_t queue, uint32_t *ret_least, uint32_t *ret_most);

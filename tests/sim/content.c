@@ -118,6 +118,7 @@ static void on_got(
     struct letter *letter = read_letter(lane, got->exchange, got->routing_key);
     look_at_reply_to(lane, letter);
     check_tag(lane, got->delivery_tag);
+    if (card->world->drained) check_order(lane, card->world->drained, letter);
     struct sighting sighting = {
         lane, asked->queue, letter, got->redelivered, asked->flag, given_back(lane)};
     card_deliver(card, &sighting);

@@ -63,7 +63,7 @@ void guest_send_message(struct guest *guest, uint16_t channel, const struct meth
     str_format(id, sizeof id, "%u", number);
     struct properties properties = {
         .flags = PROPERTY_HAS_message_id | PROPERTY_HAS_delivery_mode,
-        .delivery_mode = (uint8_t)(1 + number % 2),
+        .delivery_mode = (uint8_t)(letter->persistent ? 2 : 1),
         .message_id = bytes_text(id),
     };
     uint8_t table[64];
@@ -231,7 +231,8 @@ static void on_connection_method(struct guest *guest, const struct method *metho
         struct wire *wire = guest->wire;
         if (guest->state != GUEST_CLOSING)
             world_fail(guest->world, reply, "close-ok without a close");
-        gone(guest, true);
+        /* A broker that stops does not look at what came before our close any more. */
+        gone(guest, !guest->world->stopping);
         wire_hang_up(wire);
         return;
     }

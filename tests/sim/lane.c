@@ -229,7 +229,10 @@ static void be_sure(struct lane *lane, const struct expect *expect) {
     struct world *world = lane->guest->world;
     for (; lane->settlement_sure < expect->settled_mark; lane->settlement_sure++) {
         const struct settlement *settlement = &lane->settlements[lane->settlement_sure];
+        struct copy *copy = card_copy(world->card, settlement->queue, settlement->letter);
+        bool ours = copy->state == COPY_HELD && copy->holder == lane->uid;
         card_leave(world->card, settlement->queue, settlement->letter, lane, COPY_SETTLED);
+        copy->sealed = copy->sealed || (ours && expect->reply == METHOD_tx_commit_ok);
     }
     for (; lane->sent_sure < expect->sent_mark; lane->sent_sure++) {
         struct letter *letter = lane->sent[lane->sent_sure];
@@ -249,6 +252,7 @@ static void on_declared(
     char name[64];
     str_format(
         name, sizeof name, "%.*s", (int)declared->queue.size, (const char *)declared->queue.data);
+    if (expect->queue) expect->queue->declared = true;
     if (expect->value != 0) return; /* a reply key, looked at */
     if (!expect->queue) {
         /* Named by the server. */
@@ -283,11 +287,20 @@ static void on_consumed(struct lane *lane, struct bytes tag, const struct expect
             (const char *)tag.data);
 }
 
+/* What was committed survives. */
+static void on_committed(struct lane *lane, const struct expect *expect) {
+    for (uint32_t i = 0; i < expect->sent_mark; i++) {
+        struct letter *letter = lane->sent[i];
+        letter->firm = letter->firm || (letter->in_tx && letter->fate == LETTER_SURE);
+    }
+}
+
 static void act_on_reply(
     struct lane *lane, const struct method *method, const struct expect *expect) {
     struct world *world = lane->guest->world;
     switch ((int)method->kind) {
     case METHOD_channel_open_ok: lane->state = LANE_OPEN; return;
+    case METHOD_tx_commit_ok: on_committed(lane, expect); return;
     case METHOD_queue_declare_ok: on_declared(lane, &method->queue_declare_ok, expect); return;
     case METHOD_basic_qos_ok: on_qos(lane, expect); return;
     case METHOD_basic_recover_ok: lane->recovering = false; return;
@@ -338,6 +351,7 @@ static void confirm_one(struct lane *lane, uint64_t seqno, bool ok) {
     if (letter->mandatory && letter->unroutable && !letter->returned)
         world_fail(world, returned, "message %u is confirmed before it was returned", number);
     if (ok && letter->fate == LETTER_SENT) letter->fate = LETTER_SURE;
+    letter->firm = letter->firm || ok;
 }
 
 static void on_confirm(struct lane *lane, uint64_t tag, bool multiple, bool ok) {

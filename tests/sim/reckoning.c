@@ -2,8 +2,10 @@
 #include "sim/reckoning.h"
 
 #include "sim/guest.h"
+#include "sim/lives.h"
 #include "sim/world.h"
 
+#include "base/memory.h"
 #include "base/str.h"
 #include "shard/client.h"
 #include "shard/queue_host.h"
@@ -208,7 +210,12 @@ static void drain_all(struct world *world) {
             world_fail(
                 world, memory, "the exclusive queue %s has outlived its connection", queue->name);
         if (queue->stable && !there) world_fail(world, lost, "the queue %s is gone", queue->name);
-        if (there) drain(world, queue);
+        if (!there) continue;
+        /* Nobody else takes any: they come in their order, whether they come again or not. */
+        world->drained = mem_new_array(LANE_UIDS_MAX, sizeof *world->drained);
+        drain(world, queue);
+        mem_free(world->drained);
+        world->drained = NULL;
     }
     card_check_lost(card);
 }
@@ -285,6 +292,17 @@ static void end_alarm(struct world *world) {
         world_wake(world, i);
 }
 
+/* Everything is stable by now, so what the next life has to begin with is known exactly. */
+static void live_on(struct world *world) {
+    card_settle(world->card);
+    if (prng_chance(&world->schedule, 70))
+        life_crash(world);
+    else
+        life_restart(world);
+    world->settling = true;
+    world_found(world);
+}
+
 void reckoning(struct world *world) {
     world->settling = true;
     world_trace(world, "---- the faults stop");
@@ -316,6 +334,7 @@ void reckoning(struct world *world) {
             world_fail(world, liveness, "client %u cannot close", i);
     }
     take_census(world, true);
+    if (world->vault && prng_chance(&world->schedule, 60)) live_on(world);
     world_trace(world, "---- the drain");
     drain_all(world);
     delete_all(world);
@@ -326,7 +345,7 @@ void reckoning(struct world *world) {
     check_nothing_left(world);
 }
 
-void reckoning_shutdown(struct world *world) {
+void reckoning_stop(struct world *world) {
     enum { ALL_DEADLINES_MS = 120000 };
     bool gently = prng_chance(&world->load, 70);
     world->settling = world->stopping = true;
@@ -344,9 +363,21 @@ void reckoning_shutdown(struct world *world) {
     for (uint32_t i = 0; i < world->swarm.shards; i++) {
         if (!shard_idle(world->broker->shards[i]))
             world_fail(world, liveness, "shard %u still has connections after it was stopped", i);
+        world_wake(world, i);
+        shard_finish_keeping(world->broker->shards[i]);
     }
-    for (uint32_t i = 0; i < world->swarm.shards; i++)
+    world_settle(world);
+    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+        if (!shard_kept(world->broker->shards[i]))
+            world_fail(world, liveness, "shard %u has not written everything", i);
+    }
+    if (!registrar_settled(world->registrar))
+        world_fail(world, liveness, "the registrar has not committed everything");
+    for (uint32_t i = 0; i < world->swarm.shards; i++) {
         shard_drop_queues(world->broker->shards[i]);
+        shard_end_keeping(world->broker->shards[i]);
+    }
     world_settle(world);
     check_nothing_left(world);
+    world->settling = world->stopping = false;
 }

@@ -8,7 +8,8 @@ struct world;
  * and looks for what was not released. The broker is empty afterwards. */
 void reckoning(struct world *world);
 
-/* The other end: the broker stops, or its connections are dropped, in the middle of everything. */
-void reckoning_shutdown(struct world *world);
+/* The other end: the broker stops, or its connections are dropped, in the middle of everything.
+ * What it keeps is written; its queues and keepers are gone afterwards. */
+void reckoning_stop(struct world *world);
 
 #endif

@@ -15,15 +15,27 @@ void swarm_init(struct swarm *swarm, uint64_t seed) {
         .stable = 1 + (uint32_t)prng_below(&prng, 4),
         .acts = 200 + (uint32_t)prng_below(&prng, 300u << prng_below(&prng, 6)),
         .body_bytes = 1 + (uint32_t)prng_below(&prng, 300),
+        .publish_weight = 30,
         .act_weight = 10 + (uint32_t)prng_below(&prng, 50),
         .wire_weight = 10 + (uint32_t)prng_below(&prng, 50),
         .turn_weight = 10 + (uint32_t)prng_below(&prng, 50),
+        .disk_weight = 5 + (uint32_t)prng_below(&prng, 50),
+        .crash_count = 1 + (uint32_t)prng_below(&prng, 4),
+        .durable = (uint32_t)prng_below(&prng, 16),
+        .persistent = prng_chance(&prng, 50) ? 100 : (uint32_t)prng_below(&prng, 100),
         .starved = (uint32_t)prng_below(&prng, 8),
         .socket_room = 64u << prng_below(&prng, 12),
     };
 #define FEATURE(name, percent) swarm->name = prng_chance(&prng, percent);
     SWARM_FEATURES
 #undef FEATURE
+    swarm->crashes = swarm->crashes && swarm->disk;
+    if (!swarm->disk) return;
+    if (prng_chance(&prng, 90)) swarm->durable |= 1;
+    /* Files are to be filled. */
+    swarm->publish_weight += (uint32_t)prng_below(&prng, 150);
+    swarm->body_bytes *= 1u << prng_below(&prng, 6);
+    swarm->acts += (uint32_t)prng_below(&prng, 1000);
 }
 
 void swarm_print(const struct swarm *swarm) {

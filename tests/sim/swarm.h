@@ -38,7 +38,11 @@
     FEATURE(refused_sockets, 20)                                                                   \
     FEATURE(copies, 25)                                                                            \
     FEATURE(replies, 25)                                                                           \
-    FEATURE(shutdown, 15)
+    FEATURE(shutdown, 15)                                                                          \
+    FEATURE(disk, 60)                                                                              \
+    FEATURE(crashes, 70)                                                                           \
+    FEATURE(durable_exchanges, 70)                                                                 \
+    FEATURE(hoards, 50)
 
 struct swarm {
     uint32_t shards;
@@ -47,9 +51,14 @@ struct swarm {
     uint32_t stable;     /* queues that are never deleted */
     uint32_t acts;       /* what all clients do together before they are told to settle */
     uint32_t body_bytes; /* of an ordinary message, at most */
+    uint32_t publish_weight; /* how often that is a publish */
     uint32_t act_weight; /* how often clients act, the network delivers, and actors take turns */
     uint32_t wire_weight;
     uint32_t turn_weight;
+    uint32_t disk_weight;
+    uint32_t crash_count; /* in seeds that have crashes */
+    uint32_t durable;     /* a bit for each stable queue */
+    uint32_t persistent;  /* percent of the messages */
     uint32_t starved;     /* an actor that seldom gets a turn; the number may be nobody's */
     uint32_t socket_room; /* bytes that a socket takes before its reader reads */
 #define FEATURE(name, percent) bool name;

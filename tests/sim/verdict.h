@@ -20,7 +20,10 @@
     CHECKER(order)       /* per publisher, queue and consumer */                                   \
     CHECKER(tag)         /* delivery tags count up; consumers are known */                         \
     CHECKER(prefetch)    /* never more unacked than asked for */                                   \
-    CHECKER(lost)        /* what was confirmed is there in the end */                              \
+    CHECKER(lost)        /* what was confirmed is there in the end, and after a crash */           \
+    CHECKER(resurrected) /* what was settled for good, or never kept, stays away after a crash */  \
+    CHECKER(unflagged)   /* what was delivered before a crash says so when it comes again */       \
+    CHECKER(damage)      /* recovery finds no damage that nobody did */                            \
     CHECKER(counts)      /* what declare-ok and purge-ok say is true */                            \
     CHECKER(liveness)    /* everything settles once the faults are off */                          \
     CHECKER(heartbeat)   /* a silent broker says so in time */                                     \

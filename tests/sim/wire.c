@@ -113,6 +113,11 @@ static bool deliver_down(struct wire *wire, bool all) {
     return true;
 }
 
+void wire_flush_down(struct wire *wire) {
+    while (deliver_down(wire, true)) {
+    }
+}
+
 static bool notice_end(struct wire *wire) {
     if (wire->peer_closed && wire->client && (wire->up.size == 0 || !wire->want_read)) {
         struct client *client = wire->client;

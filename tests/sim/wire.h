@@ -36,6 +36,9 @@ void wire_send(struct wire *wire, struct bytes bytes);
 /* Client's side: closes at once; what is in `up` may or may not arrive. */
 void wire_hang_up(struct wire *wire);
 
+/* Everything that is on its way to the client arrives. */
+void wire_flush_down(struct wire *wire);
+
 /* One random thing that can happen to the wire: bytes delivered up or down, room found, an end
  * noticed. False when nothing can happen. `all` delivers everything there is. */
 bool wire_step(struct wire *wire, bool all);

@@ -2,8 +2,11 @@
 #include "sim/world.h"
 
 #include "sim/guest.h"
+#include "sim/inspect.h"
+#include "sim/lives.h"
 #include "sim/plant.h"
 #include "sim/reckoning.h"
+#include "sim/vault.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +15,8 @@
 #include "base/memory.h"
 #include "base/str.h"
 #include "shard/client.h"
+
+enum { FOUNDING_STEPS_MAX = 200000, SETTLE_MS_MAX = 20000, SETTLE_MS = 20 };
 
 /* ---- trace ---- */
 
@@ -48,6 +53,11 @@ static void adopt(void *context, void *accepted) {
     struct world *world = context;
     struct wire *wire = accepted;
     struct shard *shard = world->broker->shards[wire->shard];
+    if (world->ghost || wire->peer_closed) {
+        client_not_opened(shard);
+        wire->broker_closed = true;
+        return;
+    }
     if (world->swarm.refused_sockets && !world->settling && prng_chance(&world->network, 10)) {
         client_not_opened(shard);
         wire->broker_closed = true;
@@ -99,8 +109,9 @@ void world_wake(struct world *world, uint32_t shard) {
     world->asleep[shard] = false;
 }
 
-static void bell(void *context, uint32_t actor) {
+void world_bell(void *context, uint32_t actor) {
     struct world *world = context;
+    if (world->ghost) return;
     if (plant_loses_bell()) return;
     world->asleep[actor] = false;
 }
@@ -112,43 +123,30 @@ static void create(struct world *world, uint64_t seed) {
     prng_init(&world->network, seed ^ 0x2222);
     prng_init(&world->load, seed ^ 0x3333);
     prng_init(&world->secrets, seed ^ 0x4444);
+    prng_init(&world->storage, seed ^ 0x5555);
     swarm_init(&world->swarm, seed);
     world->now_ms = 1000;
-    struct broker_settings settings = {
-        .session = {.product = "Godwit",
-            .version = "sim",
-            .cluster_name = "sim",
-            .frame_max = FRAME_MAX_DEFAULT,
-            .channel_max = CHANNELS_PER_CONNECTION_MAX,
-            .heartbeat_s = HEARTBEAT_S_DEFAULT,
-            .message_bytes_max = MESSAGE_BYTES_MAX_DEFAULT},
-        .memory_limit =
-            world->swarm.alarms ? 20000 + prng_below(&world->secrets, 200000) : INT64_MAX,
-        .hash_seed = prng_next(&world->secrets),
-    };
-    world->broker = broker_new(world->swarm.shards, &settings, bell, world);
-    world->registrar = registrar_new(world->broker, NULL);
-    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+    for (uint32_t i = 0; i < COUNT_OF(world->io); i++) {
         world->io[i] = (struct shard_io){
             wire_write, wire_want, wire_close, wire_close, fill_random, wall_ms, adopt, world};
-        (void)shard_new(world->broker, i, &world->io[i]);
     }
     world->card = card_new(world);
+    if (world->swarm.disk) world->vault = vault_new(world);
+    if (world->swarm.crashes) world->crashes_left = world->swarm.crash_count;
     world->guest_count = 1 + world->swarm.guests;
     for (uint32_t i = 0; i < world->guest_count; i++)
         world->guests[i] = guest_new(world, i);
+    life_begin(world);
 }
 
 static void destroy(struct world *world) {
+    life_end(world);
     for (uint32_t i = 0; i < world->guest_count; i++)
         guest_free(world->guests[i]);
-    for (uint32_t i = 0; i < world->swarm.shards; i++)
-        shard_free(world->broker->shards[i]);
-    registrar_free(world->registrar);
-    broker_free(world->broker);
     for (uint32_t i = 0; i < world->wire_count; i++)
         wire_free(world->wires[i]);
     card_free(world->card);
+    vault_free(world->vault);
 }
 
 /* ---- time and chance ---- */
@@ -200,23 +198,27 @@ static void take_turn(struct world *world) {
 }
 
 /* Does one random thing; true when it was a client's. */
-static bool happen(struct world *world) {
+static bool happen(struct world *world, bool acting) {
     const struct swarm *swarm = &world->swarm;
     struct prng *schedule = &world->schedule;
     uint32_t total = swarm->act_weight + swarm->wire_weight + swarm->turn_weight;
+    if (world->vault) total += swarm->disk_weight;
     uint64_t what = prng_below(schedule, total);
     world->step++;
     world->verdict->step = world->step;
     if (prng_chance(schedule, 2)) pass_time(world);
     if (prng_below(schedule, 300) == 0) check_all(world);
-    if (what < swarm->act_weight) {
+    if (world->vault && prng_below(schedule, 200) == 0) inspect_departed(world);
+    if (what < swarm->act_weight && acting) {
         guest_act(world->guests[1 + prng_below(schedule, world->guest_count - 1)]);
         return true;
     }
     if (what < swarm->act_weight + swarm->wire_weight)
         move_wire(world);
-    else
+    else if (what < swarm->act_weight + swarm->wire_weight + swarm->turn_weight)
         take_turn(world);
+    else
+        vault_step(world->vault);
     return false;
 }
 
@@ -230,6 +232,7 @@ static bool round_of_all(struct world *world) {
                 world_fail(world, liveness, "wire %u never comes to rest", i);
         }
     }
+    if (world->vault) moved = vault_complete_all(world->vault) || moved;
     for (uint32_t i = 0; i <= world->swarm.shards; i++) {
         if (!is_awake(world, i)) continue;
         turn(world, i);
@@ -239,11 +242,27 @@ static bool round_of_all(struct world *world) {
     return moved;
 }
 
+/* What journals and definitions put off takes time. */
+static bool wait_for_disk(struct world *world, uint64_t end_ms) {
+    uint64_t due = world->vault ? registrar_next_deadline(world->registrar) : UINT64_MAX;
+    for (uint32_t i = 0; world->vault && i < world->swarm.shards; i++) {
+        const struct keeper *keeper = world->broker->shards[i]->keeper;
+        due = min_u64(due, keeper ? keeper_due(keeper) : UINT64_MAX);
+    }
+    if (due == UINT64_MAX) return false;
+    if (due > end_ms) world_fail(world, liveness, "the disk never comes to rest");
+    world->now_ms = max_u64(world->now_ms, min_u64(due, world->now_ms + SETTLE_MS));
+    for (uint32_t i = 0; i < world->guest_count; i++)
+        guest_tick(world->guests[i]);
+    return true;
+}
+
 void world_settle(struct world *world) {
     bool settling = world->settling;
     world->settling = true;
     world->verdict->step = world->step;
-    while (round_of_all(world)) {
+    uint64_t end_ms = world->now_ms + SETTLE_MS_MAX;
+    while (round_of_all(world) || wait_for_disk(world, end_ms)) {
         if (world->step > world->verdict->step + SETTLE_STEPS_MAX)
             world_fail(world, liveness, "the broker never comes to rest");
     }
@@ -263,16 +282,73 @@ void world_take_all_mail(struct world *world) {
     }
 }
 
-static void found(struct world *world) {
+/* ---- the founder ---- */
+
+/* Takes the next step; true when it has done all. */
+static bool found_step(struct world *world) {
     struct guest *founder = world->guests[0];
-    guest_connect(founder);
-    world_settle(world);
-    if (founder->state != GUEST_OPEN) world_fail(world, liveness, "the founder cannot connect");
-    lane_open(founder->lanes[0]);
-    world_settle(world);
+    struct lane *lane = founder->lanes[0];
+    if (founder->state == GUEST_AWAY) {
+        guest_connect(founder);
+        return false;
+    }
+    if (founder->state != GUEST_OPEN || !guest_quiet(founder)) return false;
+    if (lane->state == LANE_SHUT) {
+        lane_open(lane);
+        return false;
+    }
+    if (!world->founding) return world->founded = true;
+    world->founding = false;
     guest_found(founder);
-    world_settle(world);
-    if (!guest_quiet(founder)) world_fail(world, liveness, "the founder gets no answers");
+    return false;
+}
+
+void world_found(struct world *world) {
+    enum { STEPS = 5 };
+    world->founding = true;
+    for (int i = 0; i < STEPS; i++) {
+        if (found_step(world)) return;
+        world_settle(world);
+    }
+    world_fail(world, liveness, "the founder gets no answers");
+}
+
+static bool crash_is_due(const struct world *world) {
+    return world->crashes_left != 0 && world->step >= world->crash_at;
+}
+
+/* With all that can come between; false when that was a crash. */
+static bool found_by_and_by(struct world *world) {
+    world->founding = true;
+    uint64_t limit = world->step + FOUNDING_STEPS_MAX;
+    while (!found_step(world)) {
+        if (crash_is_due(world)) return false;
+        (void)happen(world, false);
+        if (world->step > limit) world_fail(world, liveness, "the founder gets no answers");
+    }
+    return true;
+}
+
+/* When the node dies next: soon, or at some time. */
+static void plan_crash(struct world *world, uint32_t acts) {
+    uint64_t left = world->swarm.acts - min_u64(acts, world->swarm.acts);
+    uint64_t most = prng_chance(&world->schedule, 20) ? 300 : 5 * left;
+    world->crash_at = world->step + prng_below(&world->schedule, most + 1);
+}
+
+/* One life of the broker; false when it ends in a crash. */
+static bool live(struct world *world, uint32_t *acts) {
+    plan_crash(world, *acts);
+    if (!world->vault || prng_chance(&world->schedule, 50)) {
+        world_found(world);
+    } else if (!found_by_and_by(world)) {
+        return false;
+    }
+    while (*acts < world->swarm.acts) {
+        if (crash_is_due(world)) return false;
+        *acts += happen(world, true);
+    }
+    return true;
 }
 
 void world_run(uint64_t seed, struct verdict *verdict, bool verbose) {
@@ -283,12 +359,16 @@ void world_run(uint64_t seed, struct verdict *verdict, bool verbose) {
     verdict_watch(verdict);
     create(world, seed);
     if (verbose) swarm_print(&world->swarm);
-    found(world);
     uint32_t acts = 0;
-    while (acts < world->swarm.acts)
-        acts += happen(world);
+    while (!live(world, &acts)) {
+        world->crashes_left--;
+        if (prng_chance(&world->schedule, 75))
+            life_crash(world);
+        else
+            life_restart(world);
+    }
     if (world->swarm.shutdown)
-        reckoning_shutdown(world);
+        reckoning_stop(world);
     else
         reckoning(world);
     destroy(world);

@@ -13,8 +13,9 @@
 
 struct card;
 struct guest;
+struct vault;
 
-enum { GUESTS_MAX = 8, ACTORS_MAX = 6, WIRES_MAX = 256, SETTLE_STEPS_MAX = 200000 };
+enum { GUESTS_MAX = 8, ACTORS_MAX = 6, WIRES_MAX = 512, SETTLE_STEPS_MAX = 200000 };
 
 struct world {
     struct verdict *verdict; /* borrowed */
@@ -24,11 +25,20 @@ struct world {
     struct prng network;
     struct prng load;
     struct prng secrets;
+    struct prng storage;
     uint64_t now_ms;
     uint64_t step;
     bool verbose;
     bool settling;           /* faults are off */
     bool stopping;           /* the broker is told to stop: it may close everybody */
+    bool ghost;              /* the broker that takes turns is dead already */
+    bool founded;            /* once it was done */
+    uint32_t *drained; /* by the last drain: the last message of each publisher, plus 1 */
+    bool sealing;            /* see inspect_departed() */
+    uint64_t seal_positions[ACTORS_MAX];
+    bool founding;           /* the others wait for the founder */
+    uint32_t crashes_left;
+    uint64_t crash_at; /* when so much has been done */
     bool asleep[ACTORS_MAX]; /* actors that wait for a bell, a socket or a deadline */
     struct broker *broker;
     struct registrar *registrar;
@@ -38,6 +48,7 @@ struct world {
     struct guest *guests[GUESTS_MAX]; /* the first is the founder */
     uint32_t guest_count;
     struct card *card;
+    struct vault *vault; /* NULL: there is no disk */
 };
 
 /* Runs one seed from the big bang to the last released byte. Returns only when nothing was found;
@@ -51,6 +62,9 @@ struct wire *world_connect(struct world *world);
 void world_on_down(struct wire *wire, struct bytes bytes);
 void world_on_end(struct wire *wire);
 
+/* The founder comes and declares what nobody changes; the others wait. */
+void world_found(struct world *world);
+
 /* Lets everything that is under way arrive and be done; fails the liveness checker when it does
  * not end. */
 void world_settle(struct world *world);
@@ -61,6 +75,9 @@ void world_take_all_mail(struct world *world);
 
 /* From the wires: a shard's poll returns. */
 void world_wake(struct world *world, uint32_t shard);
+
+/* A bell that wakes an actor. */
+void world_bell(void *context, uint32_t actor);
 
 /* Folds bytes into the hash of all that happened. */
 void world_hash(struct world *world, struct bytes bytes);

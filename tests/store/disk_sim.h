@@ -9,7 +9,7 @@
 #include "base/prng.h"
 #include "store/disk.h"
 
-enum { SIM_SECTOR_BYTES = 512, SIM_PORTS_MAX = 4, SIM_FILES_MAX = 256 };
+enum { SIM_SECTOR_BYTES = 512, SIM_PORTS_MAX = 6, SIM_FILES_MAX = 1024 };
 
 enum sim_fault {
     SIM_NO_FAULT,

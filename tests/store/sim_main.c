@@ -9,13 +9,14 @@
 
 #include "store/plant.h"
 
-enum { LIVES = 6, PLANT_SEEDS = 400, LADDER_SEEDS = 4, LADDER_STEPS_MAX = 20000 };
+enum { LIVES = 6, PLANT_SEEDS = 3000, LADDER_SEEDS = 4, LADDER_STEPS_MAX = 20000 };
 
 struct tally {
     uint64_t seeds;
     uint64_t crashes;
     uint64_t harms;
     uint64_t harms_seen;
+    uint64_t jobs;
 };
 
 static enum plant planted;
@@ -45,6 +46,7 @@ static bool run(const struct world_options *options, const char *before, struct 
     tally->crashes += world->crashes;
     tally->harms += world->harms;
     tally->harms_seen += world->harms_seen;
+    tally->jobs += world->jobs;
     world_deinit(world);
     free(world);
     return good;
@@ -57,10 +59,11 @@ static int run_seeds(uint64_t from, uint64_t count) {
         struct world_options options = {.seed = seed, .lives = LIVES};
         failed += !run(&options, "", &tally);
     }
-    printf("%llu seeds, %llu crashes, %llu harms of which %llu could be seen; %llu failed\n",
+    printf("%llu seeds, %llu crashes, %llu harms of which %llu could be seen, %llu retirements; "
+           "%llu failed\n",
         (unsigned long long)tally.seeds, (unsigned long long)tally.crashes,
         (unsigned long long)tally.harms, (unsigned long long)tally.harms_seen,
-        (unsigned long long)failed);
+        (unsigned long long)tally.jobs, (unsigned long long)failed);
     return failed ? 1 : 0;
 }
 

@@ -12,6 +12,7 @@ static void on_stable(void *context, uint64_t position) {
     struct world *world = CONTAINER_OF(port->platter, struct world, platter);
     uint32_t at = (uint32_t)(port - world->platter.ports);
     struct oracle_shard *shard = shard_of(world, at);
+    world->ledger.stable[at] = position;
     if (shard->base + position < shard->stable)
         oracle_fails(&world->oracle, "the stable position goes back");
     shard->stable = shard->base + position;
@@ -20,9 +21,17 @@ static void on_stable(void *context, uint64_t position) {
 static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
     struct sim_port *port = context;
     struct world *world = CONTAINER_OF(port->platter, struct world, platter);
-    struct oracle_shard *shard = shard_of(world, (uint32_t)(port - world->platter.ports));
+    uint32_t at = (uint32_t)(port - world->platter.ports);
+    struct oracle_shard *shard = shard_of(world, at);
     check(file_no < ORACLE_FILES_MAX);
     shard->file_last[file_no] = shard->base + position;
+    keeper_on_file_left(&world->keepers[at], file_no, position);
+}
+
+static void on_request(void *context, struct disk_request *request) {
+    struct sim_port *port = context;
+    struct world *world = CONTAINER_OF(port->platter, struct world, platter);
+    keeper_on_request(&world->keepers[port - world->platter.ports], request);
 }
 
 static void on_trouble(void *context, enum journal_trouble trouble, int error) {
@@ -30,10 +39,12 @@ static void on_trouble(void *context, enum journal_trouble trouble, int error) {
     struct world *world = CONTAINER_OF(port->platter, struct world, platter);
     if ((error == 0) != (trouble == JOURNAL_MADE))
         oracle_fails(&world->oracle, "trouble without an error");
-    if (trouble == JOURNAL_STOPPED) world->stopped[port - world->platter.ports] = true;
+    if (trouble != JOURNAL_STOPPED) return;
+    world->stopped[port - world->platter.ports] = true;
+    world->keepers[port - world->platter.ports].stopped = true;
 }
 
-static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, NULL};
+static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, on_request};
 
 struct recovery *world_recover(struct world *world, bool salvage) {
     struct recover_settings settings = {
@@ -66,7 +77,16 @@ static void journal_begin(struct world *world, struct recovery *recovery, uint16
     struct journal_past past;
     recover_past(recovery, at, &past);
     world->journals[at] = journal_open(&settings, &past);
-    if (prng_chance(&world->prng, 70)) journal_want_file(world->journals[at]);
+    /* A file of the past goes only when it has a successor. */
+    bool wants = world->kept || prng_chance(&world->prng, 70);
+    if (wants) (void)journal_want_file(world->journals[at]);
+    struct keeper *keeper = &world->keepers[at];
+    keeper->ledger = &world->ledger;
+    keeper->disk = settings.disk;
+    keeper->writer = at;
+    keeper->running = world->running;
+    prng_init(&keeper->prng, prng_next(&world->prng));
+    keeper_begin(keeper, recovery, world->journals[at]);
 }
 
 static void give_spares(
@@ -152,6 +172,28 @@ static void turn(struct world *world, uint32_t at) {
     journal_turn(world->journals[at], world->now_ms, 1000000 + world->now_ms);
 }
 
+static void one_kept_step(struct world *world, bool faults) {
+    uint32_t at = (uint32_t)prng_below(&world->prng, world->running);
+    uint64_t what = prng_below(&world->prng, 100);
+    if (what < 18) {
+        keeper_publish(&world->keepers[at]);
+    } else if (what < 30) {
+        keeper_settle(&world->keepers[at]);
+    } else if (what < 55) {
+        turn(world, at);
+    } else if (what < 75) {
+        platter_complete(&world->platter.ports[at], false);
+    } else if (what < 82) {
+        platter_complete(&world->platter.ports[at], true);
+    } else if (what < 86) {
+        world->now_ms += prng_below(&world->prng, 150);
+    } else if (what < 98) {
+        keeper_step(&world->keepers[at]);
+    } else if (faults) {
+        arm_fault(world);
+    }
+}
+
 static void one_step(struct world *world, bool faults) {
     uint32_t at = (uint32_t)prng_below(&world->prng, world->running);
     uint64_t what = prng_below(&world->prng, 100);
@@ -174,21 +216,38 @@ static void one_step(struct world *world, bool faults) {
     }
 }
 
+/* Files that there are for each writer, those that do not run included. */
+static uint32_t files_each(const struct world *world) {
+    uint32_t files = 0;
+    for (int i = 0; i < SIM_FILES_MAX; i++)
+        files += world->platter.files[i].used && !world->platter.files[i].removed;
+    return files / world->shards;
+}
+
+/* Whether all that a keeper has put is stable, and in the end not more is there than should be. */
+static bool keeper_is_stable(struct world *world, uint32_t at) {
+    if (!journal_idle(world->journals[at])) return false;
+    if (world->life != world->options.lives) return true;
+    return files_each(world) <= WORLD_FILES_MAX && keeper_is_content(&world->keepers[at]);
+}
+
 /* Everything that can be done is done: nothing may stay unstable while the journals work. */
 static void finish_all(struct world *world) {
     for (uint32_t i = 0; i < world->running; i++)
         journal_finish(world->journals[i]);
     for (int round = 0; round < 300; round++) {
         world->now_ms += 50;
-        for (uint32_t i = 0; i < world->running; i++)
+        for (uint32_t i = 0; i < world->running; i++) {
+            if (world->kept) keeper_step(&world->keepers[i]);
             turn(world, i);
+        }
         platter_complete_all(&world->platter);
     }
     for (uint32_t i = 0; i < world->running; i++) {
         turn(world, i);
         const struct oracle_shard *shard = shard_of(world, i);
         if (world->stopped[i]) continue;
-        if (!journal_idle(world->journals[i]) || shard->stable != shard->count)
+        if (world->kept ? !keeper_is_stable(world, i) : shard->stable != shard->count)
             oracle_fails(&world->oracle, "shard %u: %llu of %llu stable after finishing", i,
                 (unsigned long long)shard->stable, (unsigned long long)shard->count);
     }
@@ -207,6 +266,9 @@ static void end_life(struct world *world) {
     for (uint32_t i = 0; i < world->shards; i++) {
         journal_close(world->journals[i]);
         world->journals[i] = NULL;
+        world->jobs += world->keepers[i].jobs_done;
+        world->keepers[i].jobs_done = 0;
+        keeper_end(&world->keepers[i]);
     }
 }
 
@@ -227,7 +289,9 @@ static void compare_twice(struct world *world, struct recovery *first) {
     struct recovery *second = world_recover(world, false);
     if (!second) return;
     struct recover_counts a = recover_counts(first), b = recover_counts(second);
-    if (memcmp(&a, &b, sizeof a) != 0 || recover_verdict(first) != recover_verdict(second))
+    bool same = recover_verdict(first) == recover_verdict(second) &&
+                recover_segment_count(first) == recover_segment_count(second);
+    if (memcmp(&a, &b, sizeof a) != 0 || !same)
         oracle_fails(&world->oracle, "recovering twice gives two results");
     for (uint32_t i = 0; i < world->shards; i++) {
         struct journal_past one, two;
@@ -258,6 +322,14 @@ static bool any_lie(const struct world *world) {
     return false;
 }
 
+static void harm_any(struct world *world, struct recovery *recovery) {
+    if (world->kept) {
+        harm_segment_try(world, recovery);
+    } else {
+        harm_try(world, recovery);
+    }
+}
+
 /* Opens what the crash has left and compares. False when the seed ends here. */
 static bool begin_life(struct world *world) {
     struct recovery *recovery = world_recover(world, false);
@@ -277,10 +349,12 @@ static bool begin_life(struct world *world) {
         recover_close(recovery);
         return false;
     }
-    oracle_compare(&world->oracle, recovery, NULL, NULL);
+    if (world->kept) ledger_compare(&world->ledger, recovery);
+    if (!world->kept) oracle_compare(&world->oracle, recovery, NULL, NULL);
     if (world->oracle.failure[0] == 0) compare_cut(world, recovery);
     compare_twice(world, recovery);
-    if (world->oracle.failure[0] == 0 && world->options.fail_at == 0) harm_try(world, recovery);
+    if (world->oracle.failure[0] == 0 && world->options.fail_at == 0) harm_any(world, recovery);
+    if (world->kept) ledger_begin_life(&world->ledger);
     oracle_settle(&world->oracle);
     int status = recover_sweep(recovery);
     if (status != 0 && !world->platter.fired)
@@ -301,17 +375,24 @@ bool world_run(struct world *world, const struct world_options *options) {
     world->file_bytes = JOURNAL_FILE_BYTES_MIN * (1 + prng_below(&world->prng, 3));
     bool faults = options->fail_at == 0 && prng_chance(&world->prng, 40);
     world->may_lie = faults && prng_chance(&world->prng, 30);
+    world->kept = options->seed % 2 == 0;
+    if (world->kept) world->may_lie = false;
+    ledger_init(&world->ledger, prng_next(&world->prng), world->oracle.failure);
+    for (uint32_t i = 0; i < WORLD_SHARDS_MAX; i++)
+        world->keepers[i].retain = 1 + (uint32_t)prng_below(&world->prng, 3);
     world->oracle.bounded_records = world->file_bytes < 2 * JOURNAL_FILE_BYTES_MIN;
     uint64_t steps_max = 20 + prng_below(&world->prng, 400);
-    for (uint32_t life = 0; life < options->lives; life++) {
+    for (; world->life < options->lives; world->life++) {
         if (!begin_life(world)) break;
         uint64_t steps = prng_below(&world->prng, steps_max);
         for (uint64_t i = 0; i < steps && world->oracle.failure[0] == 0; i++)
-            one_step(world, faults);
+            (world->kept ? one_kept_step : one_step)(world, faults);
         end_life(world);
         if (world->oracle.failure[0] != 0) break;
     }
     if (world->oracle.failure[0] == 0 && !world->given_up && begin_life(world)) {
+        for (uint32_t i = 0; i < world->running && world->kept; i++)
+            keeper_settle_all(&world->keepers[i]);
         finish_all(world);
         end_life(world);
     }
@@ -322,6 +403,9 @@ void world_deinit(struct world *world) {
     platter_power_loss(&world->platter);
     for (uint32_t i = 0; i < WORLD_SHARDS_MAX; i++)
         journal_close(world->journals[i]);
+    for (uint32_t i = 0; i < WORLD_SHARDS_MAX; i++)
+        keeper_end(&world->keepers[i]);
+    ledger_deinit(&world->ledger);
     platter_deinit(&world->platter);
     oracle_deinit(&world->oracle);
 }

@@ -3,9 +3,13 @@
 #define TESTS_STORE_WORLD_H
 
 #include "disk_sim.h"
+#include "keeper.h"
 #include "oracle.h"
 
-enum { WORLD_SHARDS_MAX = 3 };
+enum {
+    WORLD_SHARDS_MAX = 3,
+    WORLD_FILES_MAX = 12, /* per writer, when its keeper is done */
+};
 
 struct world_options {
     uint64_t seed;
@@ -27,6 +31,11 @@ struct world {
     bool may_lie;  /* this seed's disk may drop or misdirect writes */
     bool given_up; /* the disk lied and was found out */
     bool stopped[WORLD_SHARDS_MAX];
+    bool kept; /* by keepers, whose messages are in the ledger; otherwise the oracle's items */
+    struct ledger ledger;
+    struct keeper keepers[WORLD_SHARDS_MAX];
+    uint64_t jobs; /* that keepers have done */
+    uint32_t life;
     uint64_t crashes;
     uint64_t harms;
     uint64_t harms_seen;
@@ -42,6 +51,9 @@ void world_deinit(struct world *world);
 /* Damages what is on the platter, looks whether recovery sees it, and puts it back. `recovery` is a
  * good one of the same platter. */
 void harm_try(struct world *world, struct recovery *recovery);
+
+/* The same for the segments that a recovery has found. */
+void harm_segment_try(struct world *world, struct recovery *recovery);
 
 /* Opens a recovery; NULL after noting a failure. */
 struct recovery *world_recover(struct world *world, bool salvage);

@@ -80,7 +80,7 @@ def through_server(perf, change, expected, *options):
     return wrong + ([f"exit status {status}"] if status != (0 if good else 1) else [])
 
 
-def through_relay(perf, relay):
+def through_relay(perf, relay, consumers=3, options=()):
     """The relay itself: every consumer gets everything."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -89,13 +89,20 @@ def through_relay(perf, relay):
         select.select([process.stderr], [], [], SECONDS_MAX)
         if b"ready" not in os.read(process.stderr.fileno(), 4096):
             return ["the relay did not get ready"]
-        status, found = run_perf(perf, port, "-y", "3", "-s", "5000", "--drain", "30")
+        status, found = run_perf(perf, port, "-y", str(consumers), "-s", "5000",
+                                 "--drain", "30", *options)
     finally:
         process.kill()
         process.wait()
         process.stderr.close()
-    good = status == 0 and found["lost"] == 0 and found["whole"]["consumed"] == 3 * MESSAGES
+    good = status == 0 and found["lost"] == 0 and found["whole"]["consumed"] == consumers * MESSAGES
+    good = good and found["whole"]["confirmed"] == (MESSAGES if "-c" in options else 0)
     return [] if good else [f"exit status {status}, {found}"]
+
+
+def with_a_window(perf, relay):
+    """Through the relay a message that has come back is confirmed, and lets the next one go."""
+    return through_relay(perf, relay, consumers=1, options=("-c", "1"))
 
 
 def counts(lost=0, reordered=0, duplicates=0, foreign=0):
@@ -126,6 +133,7 @@ def cases(perf, relay):
         "small_ones_are_counted": lambda: through_server(
             perf, lambda m: m[2:], counts(lost=2), "-s", "8"),
         "the_relay_changes_nothing": lambda: through_relay(perf, relay),
+        "what_comes_back_is_confirmed": lambda: with_a_window(perf, relay),
     }
 
 

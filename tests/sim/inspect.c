@@ -1,0 +1,159 @@
+/* inspect: what a recovered broker holds. */
+#include "sim/inspect.h"
+
+#include "sim/card.h"
+#include "sim/world.h"
+
+#include "amqp/properties.h"
+#include "base/memory.h"
+#include "base/str.h"
+#include "core/message.h"
+#include "shard/keeper.h"
+#include "shard/queue_host.h"
+
+/* The letter that a message is. */
+static struct letter *letter_of(struct card *card, const struct message *message) {
+    struct properties properties;
+    bool good = properties_decode(message_properties(message), &properties) &&
+                properties.flags & PROPERTY_HAS_message_id;
+    if (!good) world_fail(card->world, content, "a recovered message has lost its properties");
+    struct letter *letter = card_find(card, properties.message_id);
+    uint32_t number = card_number(card, letter);
+    if (!bytes_equal(message_exchange(message), bytes_text(letter->exchange)) ||
+        !bytes_equal(message_routing_key(message), bytes_text(letter->key)))
+        world_fail(card->world, content, "message %u has another address since the crash", number);
+    if (!message->persistent)
+        world_fail(card->world, content, "message %u is transient since the crash", number);
+    card_check_body(card, letter, message_body(message));
+    return letter;
+}
+
+/* Which letters are there, in the order of each publisher. */
+static void look_into(struct card *card, const struct card_queue *known, const struct queue *queue,
+    bool *ret_there) {
+    uint32_t *last = mem_new_array(LANE_UIDS_MAX, sizeof *last);
+    const struct message *message = NULL;
+    uint64_t seq = 0;
+    for (; (message = queue_next_kept(queue, &seq, UINT64_MAX)) != NULL; seq++) {
+        const struct letter *letter = letter_of(card, message);
+        uint32_t number = card_number(card, letter);
+        if (ret_there[number])
+            world_fail(card->world, twice, "message %u is in %s twice since the crash", number,
+                known->name);
+        ret_there[number] = true;
+        if (number + 1 <= last[letter->lane])
+            world_fail(card->world, order, "message %u comes after %u in %s since the crash",
+                number, last[letter->lane] - 1, known->name);
+        last[letter->lane] = number + 1;
+    }
+    mem_free(last);
+}
+
+/* The queue as the broker has it, or NULL. */
+static const struct queue *find(struct world *world, const struct card_queue *known) {
+    const struct queue_entry *entry =
+        vhost_find_queue(world->broker->vhost, bytes_text(known->name));
+    if (!entry) return NULL;
+    struct queue_slot *slot =
+        queue_host_slot(world->broker->shards[ref_shard(entry->queue)], entry->queue);
+    return slot ? slot->queue : NULL;
+}
+
+static void inspect_queue(struct world *world, uint32_t at) {
+    struct card *card = world->card;
+    struct card_queue *known = &card->queues[at];
+    bool *there = mem_new_array(LETTERS_MAX, sizeof *there);
+    const struct queue *queue = find(world, known);
+    if (queue) look_into(card, known, queue, there);
+    if (!queue && known->durable && known->declared)
+        world_fail(world, lost, "the durable queue %s is gone after the crash", known->name);
+    if (queue && !known->durable)
+        world_fail(world, resurrected, "the queue %s has survived the crash", known->name);
+    for (uint32_t i = 0; i < card->letter_count; i++)
+        card_recovered(card, known, &card->letters[i], there[i]);
+    mem_free(there);
+    known->leaky = false;
+    known->purged_at = 0;
+}
+
+/* ---- what was settled for good ---- */
+
+static void note_departed(struct world *world, uint32_t at) {
+    struct card *card = world->card;
+    struct card_queue *known = &card->queues[at];
+    const struct queue *queue = find(world, known);
+    if (!queue) return;
+    bool *there = mem_new_array(LETTERS_MAX, sizeof *there);
+    look_into(card, known, queue, there);
+    for (uint32_t i = 0; i < card->letter_count; i++) {
+        const struct letter *letter = &card->letters[i];
+        if (there[i] || !(letter->targets & 1u << at) || letter->fate != LETTER_SURE) continue;
+        card_copy(card, known, letter)->sealing = true;
+    }
+    mem_free(there);
+}
+
+void inspect_departed(struct world *world) {
+    if (!mesh_all_quiet(world->broker->mesh)) return;
+    inspect_stable(world);
+    if (world->sealing) return;
+    world->sealing = true;
+    for (uint32_t i = 0; i < world->swarm.shards; i++)
+        world->seal_positions[i] = world->broker->shards[i]->keeper->last_position;
+    for (uint32_t i = 0; i < world->card->queue_count; i++) {
+        if (world->card->queues[i].stable && world->card->queues[i].durable)
+            note_departed(world, i);
+    }
+}
+
+void inspect_stable(struct world *world) {
+    if (!world->sealing) return;
+    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+        if (world->broker->shards[i]->keeper->stable < world->seal_positions[i]) return;
+    }
+    world->sealing = false;
+    for (uint32_t i = 0; i < world->card->queue_count; i++) {
+        struct copy *copies = world->card->queues[i].copies;
+        for (uint32_t k = 0; copies && k < world->card->letter_count; k++) {
+            copies[k].sealed = copies[k].sealed || copies[k].sealing;
+            copies[k].sealing = false;
+        }
+    }
+}
+
+/* ---- after a crash ---- */
+
+/* The founder's bindings of this queue: see card_route(). */
+static void inspect_bindings(struct world *world, uint32_t at) {
+    const struct card *card = world->card;
+    static const char *const exchanges[] = {"direct", "fanout", "topic"};
+    char keys[3][16] = {"", "k0"};
+    const struct queue_entry *entry =
+        vhost_find_queue(world->broker->vhost, bytes_text(card->queues[at].name));
+    str_format(keys[0], sizeof keys[0], "k%u", at);
+    str_format(keys[2], sizeof keys[2], "%u.%u", at, at);
+    for (size_t i = 0; i < COUNT_OF(exchanges); i++) {
+        bool by_headers = false;
+        struct routes routes;
+        routes_init(&routes);
+        (void)vhost_route(world->broker->vhost, bytes_text(exchanges[i]), bytes_text(keys[i]),
+            bytes_of(NULL, 0), &routes, &by_headers);
+        bool found = !(card_route(card, exchanges[i], keys[i]) & 1u << at);
+        for (uint32_t k = 0; k < routes.count; k++)
+            found = found || routes.queues[k] == entry->queue;
+        if (!found)
+            world_fail(world, lost, "the durable binding of %s to %s is gone after the crash",
+                card->queues[at].name, exchanges[i]);
+        routes_deinit(&routes);
+    }
+}
+
+void inspect_recovered(struct world *world) {
+    struct card *card = world->card;
+    for (uint32_t i = 0; i < card->queue_count; i++) {
+        if (!card->queues[i].stable) continue;
+        inspect_queue(world, i);
+        if (world->founded && card->queues[i].durable && world->swarm.durable_exchanges)
+            inspect_bindings(world, i);
+    }
+}

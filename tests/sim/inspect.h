@@ -1,0 +1,18 @@
+/* inspect: what a recovered broker holds, compared with what the card says it may and must. */
+#ifndef SIM_INSPECT_H
+#define SIM_INSPECT_H
+
+struct world;
+
+/* Looks into every durable queue before anybody takes a turn; from then on the card knows exactly
+ * what is there. */
+void inspect_recovered(struct world *world);
+
+/* Notes what has left the durable queues for good, if no mail is under way; and, once the journals
+ * are stable up to here, that no crash may bring it back. */
+void inspect_departed(struct world *world);
+
+/* Before a crash: what has become stable since then. */
+void inspect_stable(struct world *world);
+
+#endif
