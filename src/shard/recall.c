@@ -4,13 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/buffer.h"
 #include "base/memory.h"
 #include "shard/kept_record.h"
 #include "shard/queue_host.h"
 #include "store/ledger.h"
-
-enum { PARTS_BYTES_MAX = 1 << 30 };
+#include "store/pub.h"
 
 /* A message that lives, and where it lies. */
 struct found {
@@ -41,8 +39,7 @@ struct recall {
     struct kept_file *last_file; /* looked up last */
     uint16_t last_shard;
     bool last_in_segment;
-    struct buffer parts; /* of the message whose parts are being read */
-    struct record_target parts_of;
+    struct pub_parts parts;
     struct kept_file *parts_in; /* where the first of them is */
 };
 
@@ -132,7 +129,7 @@ int recall_begin(
     struct recall *recall = NEW(struct recall);
     *ret_recall = recall;
     recall->broker = broker;
-    buffer_init(&recall->parts, PARTS_BYTES_MAX);
+    pub_parts_init(&recall->parts);
     struct recover_settings recover = {.disk = settings->disk, .salvage = settings->salvage};
     bytes_copy(recover.node_id, settings->keeper.node_id, sizeof recover.node_id);
     int status = recover_open(&recover, &recall->recovery);
@@ -230,43 +227,19 @@ static void put_found(struct recalled *recalled, const struct found *found) {
     recalled->found[recalled->found_count++] = *found;
 }
 
-static void on_part(struct recall *recall, const struct recover_record *record) {
-    const struct record_view *view = record->view;
-    struct record_target target = record_view_target(view, 0);
-    if (view->message_id == 0) {
-        recall->parts.size = 0;
-        recall->parts_of = target;
-        recall->parts_in = file_of(recall, record);
-    }
-    bool goes_on = recall->parts_of.queue == target.queue && recall->parts_of.seq == target.seq &&
-                   recall->parts.size == view->message_id;
-    /* Also when that queue is gone: the message may be in others. */
-    if (!goes_on) return;
-    /* What does not fit is noticed when the message is put together. */
-    if (!buffer_put(&recall->parts, view->body.data, view->body.size)) recall->parts.size = 0;
-}
-
-/* Whether the parts that were read last are those of this PUB. */
-static bool has_parts(const struct recall *recall, const struct record_view *view) {
-    if (view->flags == 0) return false;
-    struct record_target first = record_view_target(view, 0);
-    return recall->parts_of.queue == first.queue && recall->parts_of.seq == first.seq;
-}
-
 /* The message of a PUB, or NULL when parts of it are missing. `home` is where it is made. */
 static struct message *message_of(
-    struct recall *recall, const struct record_view *view, uint32_t home) {
-    struct bytes parts = bytes_of(NULL, 0);
-    if (has_parts(recall, view)) parts = bytes_of(recall->parts.data, recall->parts.size);
-    const struct shard *shard = recall->broker->shards[home];
-    return kept_record_message(shard->pool, view, parts, shard->keeper->settings.limits.part_bytes);
+    const struct recall *recall, const struct record_view *view, uint32_t home) {
+    struct bytes parts;
+    if (!pub_parts_find(&recall->parts, view, &parts)) return NULL;
+    return kept_record_message(recall->broker->shards[home]->pool, view, parts);
 }
 
 /* A message whose parts are in two files belongs to the first, which must not go before it. */
 static void on_pub(struct recall *recall, const struct recover_record *record) {
     const struct record_view *view = record->view;
     struct found found = {.file = file_of(recall, record)};
-    if (has_parts(recall, view)) found.file = recall->parts_in;
+    if (pub_parts_are_of(&recall->parts, view)) found.file = recall->parts_in;
     for (uint32_t i = 0; i < view->target_count; i++) {
         struct record_target target = record_view_target(view, i);
         struct recalled *recalled = recalled_of(recall, target.queue);
@@ -287,10 +260,11 @@ static void on_pub(struct recall *recall, const struct recover_record *record) {
 }
 
 static void on_message(void *context, const struct recover_record *record) {
-    if (record->view->type == RECORD_PART) {
-        on_part(context, record);
-    } else {
-        on_pub(context, record);
+    struct recall *recall = context;
+    if (record->view->type == RECORD_PUB) {
+        on_pub(recall, record);
+    } else if (pub_parts_take(&recall->parts, record->view)) {
+        recall->parts_in = file_of(recall, record);
     }
 }
 
@@ -378,7 +352,7 @@ void recall_close(struct recall *recall) {
         recalled_free(recall->queues[i]);
     mem_free(recall->queues);
     ledger_deinit(&recall->ledger);
-    buffer_deinit(&recall->parts);
+    pub_parts_deinit(&recall->parts);
     recover_close(recall->recovery);
     mem_free(recall);
 }

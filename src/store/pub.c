@@ -54,13 +54,17 @@ bool pub_parts_take(struct pub_parts *parts, const struct record_view *part) {
     return first;
 }
 
+bool pub_parts_are_of(const struct pub_parts *parts, const struct record_view *pub) {
+    struct record_target first = record_view_target(pub, 0);
+    return pub->flags != 0 && is_of(parts, &first);
+}
+
 bool pub_parts_find(
     const struct pub_parts *parts, const struct record_view *pub, struct bytes *ret_run) {
-    struct record_target first = record_view_target(pub, 0);
     struct pub sizes = pub_of(pub->message_id);
     uint64_t size = 0;
     if (pub->flags != 0) {
-        if (!is_of(parts, &first) || parts->count != pub->flags) return false;
+        if (!pub_parts_are_of(parts, pub) || parts->count != pub->flags) return false;
         size = parts->bytes.size;
     }
     if (size + pub->body.size < pub_head_bytes(&sizes)) return false;

@@ -43,6 +43,9 @@ void pub_parts_deinit(struct pub_parts *parts);
 /* Takes the next PART that was read. True when it is the first of its message. */
 bool pub_parts_take(struct pub_parts *parts, const struct record_view *part);
 
+/* Whether the PARTs that were taken last are of the message of this PUB. */
+bool pub_parts_are_of(const struct pub_parts *parts, const struct record_view *pub);
+
 /* What lies in PARTs of the message of this PUB; borrowed until the next one is taken. False when
  * one of them is missing, or the record makes no sense. */
 bool pub_parts_find(
