@@ -376,6 +376,30 @@ static void release_limits(struct keeper *keeper) {
     }
 }
 
+/* Nothing will be stable any more. What promises that waits for ever; deliveries, which do not, go
+ * on, and so do the ends of channels and connections. */
+static bool promises_nothing(const struct mail *mail) {
+    if (mail->kind == MAIL_EFFECT) return mail->effect.kind == EFFECT_GOT;
+    return mail->kind == MAIL_FENCED && mail->flags == 0;
+}
+
+static void release_in_spite(struct keeper *keeper) {
+    struct shard *shard = keeper->shard;
+    const struct held_limit *limit = NULL;
+    while ((limit = fifo_first(&keeper->limits)) != NULL) {
+        queue_host_allow(shard, limit->queue, limit->limit);
+        fifo_drop(&keeper->limits);
+    }
+    for (uint32_t left = keeper->mail.count; left != 0; left--) {
+        struct held_mail held = *(struct held_mail *)fifo_first(&keeper->mail);
+        fifo_drop(&keeper->mail);
+        if (promises_nothing(&held.mail))
+            *mesh_post(shard->broker->mesh, shard->number, held.to) = held.mail;
+        else
+            *(struct held_mail *)fifo_put(&keeper->mail) = held;
+    }
+}
+
 /* ---- marks ---- */
 
 static void put_mark(struct keeper *keeper, struct peer *peer) {
@@ -437,6 +461,7 @@ bool keeper_turn(struct keeper *keeper) {
     }
     release_limits(keeper);
     release_mail(keeper);
+    if (keeper->stopped) release_in_spite(keeper);
     count_written(keeper);
     return retirement_turn(&keeper->retirement);
 }

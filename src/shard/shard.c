@@ -146,8 +146,11 @@ static void on_logged_in(struct shard *shard, const struct mail *mail) {
 /* With a flag, what was recorded before the fence has to be stable, too. Without one it still comes
  * back behind what is held for whoever sent it: a connection leaves by it. */
 static void on_fence(struct shard *shard, uint32_t from, const struct mail *fence) {
-    struct mail mail = {
-        .kind = MAIL_FENCED, .channel = fence->channel, .number = fence->number, .ref = fence->ref};
+    struct mail mail = {.kind = MAIL_FENCED,
+        .flags = fence->flags,
+        .channel = fence->channel,
+        .number = fence->number,
+        .ref = fence->ref};
     if (!shard->keeper) {
         *mesh_post(shard->broker->mesh, shard->number, from) = mail;
     } else if (fence->flags != 0) {

@@ -308,6 +308,10 @@ static bool wants_frame(const struct journal *journal) {
            journal->finishing;
 }
 
+bool journal_makes(const struct journal *journal) {
+    return journal->active || journal->make_failed || journal_needs_file(journal);
+}
+
 bool journal_needs_file(const struct journal *journal) {
     return journal->staged_count != 0 || journal->slot_count != 0 || journal->begin_wanted;
 }
@@ -454,8 +458,7 @@ uint64_t journal_due(const struct journal *journal) {
         due = min_u64(due, journal->lazy_since_ms + JOURNAL_LAZY_MS);
     if (journal->active && !journal->sealed && journal->slot_count == 0)
         due = min_u64(due, journal->last_done_ms + JOURNAL_SEAL_MS);
-    bool makes = journal->active || journal_needs_file(journal);
-    if (makes && !journal->making && journal->spare_count < journal->settings.files_spare)
+    if (journal_makes(journal) && !journal->making && journal->spare_count < journal->settings.files_spare)
         due = min_u64(due, journal->make_after_ms);
     return due;
 }

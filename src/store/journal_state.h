@@ -191,6 +191,9 @@ uint64_t journal_group_index_bytes(const struct journal *journal, uint64_t summa
 /* Whether there is something to write, or a file is wanted all the same. */
 bool journal_needs_file(const struct journal *journal);
 
+/* Whether files are made while there are too few ready ones. */
+bool journal_makes(const struct journal *journal);
+
 /* The smallest file that is used. */
 uint64_t journal_file_bytes_least(const struct journal *journal);
 

@@ -294,7 +294,7 @@ void card_recovered(
     check_survival(card, queue, letter, copy, there);
     copy->confused = copy->sealing = false;
     copy->carried = there;
-    copy->flagged = there && copy->seen;
+    copy->flagged = there && copy->seen && (copy->flagged || !queue->blind);
     if (!there) {
         copy->state = COPY_GONE;
         return;

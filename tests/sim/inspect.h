@@ -15,4 +15,7 @@ void inspect_departed(struct world *world);
 /* Before a crash: what has become stable since then. */
 void inspect_stable(struct world *world);
 
+/* Before a crash: which queues' journals have stopped, so that deliveries went unrecorded. */
+void inspect_stopped(struct world *world);
+
 #endif

@@ -11,7 +11,7 @@
 
 struct guest;
 
-enum { LANE_EXPECTS_MAX = 24, LANE_CONSUMERS_MAX = 24, LANE_HELD_MAX = 2048 };
+enum { LANE_EXPECTS_MAX = 24, LANE_CONSUMERS_MAX = 24, LANE_HELD_MAX = LETTERS_MAX };
 
 enum lane_state {
     LANE_SHUT,

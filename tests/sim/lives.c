@@ -91,6 +91,8 @@ static void lay_to_rest(struct world *world) {
     take_turns(world, &now_ms);
     for (uint32_t i = 0; i < world->swarm.shards; i++)
         shard_drop_queues(world->broker->shards[i]);
+    for (uint32_t i = 0; i < world->swarm.shards; i++)
+        shard_end_keeping(world->broker->shards[i]);
     take_turns(world, &now_ms);
     free_broker(world);
     world->ghost = false;
@@ -119,6 +121,7 @@ void life_crash(struct world *world) {
     world_trace(world, "---- %s", power_loss ? "the power is lost" : "the broker is killed");
     drop_guests(world);
     inspect_stable(world);
+    inspect_stopped(world);
     vault_crash(world->vault, power_loss);
     card_crash(world->card);
     lay_to_rest(world);
@@ -126,6 +129,10 @@ void life_crash(struct world *world) {
 }
 
 void life_restart(struct world *world) {
+    if (vault_stopped(world->vault)) {
+        life_crash(world);
+        return;
+    }
     reckoning_stop(world);
     drop_guests(world);
     card_settle(world->card);

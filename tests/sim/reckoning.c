@@ -3,6 +3,7 @@
 
 #include "sim/guest.h"
 #include "sim/lives.h"
+#include "sim/vault.h"
 #include "sim/world.h"
 
 #include "base/memory.h"
@@ -303,9 +304,19 @@ static void live_on(struct world *world) {
     world_found(world);
 }
 
+/* A journal has stopped for good: publishers are blocked, and only a restart helps. */
+static void begin_anew(struct world *world) {
+    world_settle(world);
+    if (!broker_alarm(world->broker))
+        world_fail(world, liveness, "a journal has stopped, and nobody is blocked");
+    life_crash(world);
+    world_found(world);
+}
+
 void reckoning(struct world *world) {
     world->settling = true;
     world_trace(world, "---- the faults stop");
+    if (world->vault && vault_stopped(world->vault)) begin_anew(world);
     if (world->swarm.alarms) {
         world_settle(world);
         check_alarm(world);
@@ -348,6 +359,10 @@ void reckoning(struct world *world) {
 void reckoning_stop(struct world *world) {
     enum { ALL_DEADLINES_MS = 120000 };
     bool gently = prng_chance(&world->load, 70);
+    if (world->vault && vault_stopped(world->vault)) {
+        life_crash(world);
+        return;
+    }
     world->settling = world->stopping = true;
     world_trace(world, "---- the broker %s", gently ? "stops" : "drops all connections");
     for (uint32_t i = 0; i < world->swarm.shards; i++) {
@@ -373,10 +388,10 @@ void reckoning_stop(struct world *world) {
     }
     if (!registrar_settled(world->registrar))
         world_fail(world, liveness, "the registrar has not committed everything");
-    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+    for (uint32_t i = 0; i < world->swarm.shards; i++)
         shard_drop_queues(world->broker->shards[i]);
+    for (uint32_t i = 0; i < world->swarm.shards; i++)
         shard_end_keeping(world->broker->shards[i]);
-    }
     world_settle(world);
     check_nothing_left(world);
     world->settling = world->stopping = false;

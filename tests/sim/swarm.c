@@ -30,6 +30,7 @@ void swarm_init(struct swarm *swarm, uint64_t seed) {
     SWARM_FEATURES
 #undef FEATURE
     swarm->crashes = swarm->crashes && swarm->disk;
+    swarm->disk_faults = swarm->disk_faults && swarm->disk;
     if (!swarm->disk) return;
     if (prng_chance(&prng, 90)) swarm->durable |= 1;
     /* Files are to be filled. */

@@ -40,6 +40,7 @@
     FEATURE(replies, 25)                                                                           \
     FEATURE(shutdown, 15)                                                                          \
     FEATURE(disk, 60)                                                                              \
+    FEATURE(disk_faults, 35)                                                                       \
     FEATURE(crashes, 70)                                                                           \
     FEATURE(durable_exchanges, 70)                                                                 \
     FEATURE(hoards, 50)

@@ -139,6 +139,7 @@ static void forget_ports(struct vault *vault) {
         port->faulty = port->dropped = false;
     }
     vault->port_count = 0;
+    vault->platter.fault = SIM_NO_FAULT;
     vault->definitions.definitions = vault->definitions_calls;
 }
 
@@ -187,18 +188,41 @@ static void end_commit(struct vault *vault, int error) {
     world_wake(vault->world, vault->world->broker->registrar);
 }
 
+/* What the next request that it fits suffers. */
+static void arm_fault(struct vault *vault) {
+    static const enum sim_fault faults[] = {SIM_EIO, SIM_EIO, SIM_SHORT, SIM_NO_SPACE};
+    struct prng *storage = &vault->world->storage;
+    vault->platter.fault = faults[prng_below(storage, COUNT_OF(faults))];
+    if (vault->platter.fault == SIM_NO_SPACE && prng_chance(storage, 70))
+        vault->full_until = vault->world->step + prng_below(storage, 1000);
+    world_trace(vault->world, "disk: fault %d", vault->platter.fault);
+}
+
 void vault_step(struct vault *vault) {
     struct prng *storage = &vault->world->storage;
+    bool faults = vault->world->swarm.disk_faults;
     if (vault->definitions.under_way && prng_chance(storage, 10)) {
-        end_commit(vault, 0);
+        end_commit(vault, faults && prng_chance(storage, 25) ? -EIO : 0);
         return;
     }
+    if (faults && prng_below(storage, 150) == 0) arm_fault(vault);
+    if (vault->world->step < vault->full_until) vault->platter.fault = SIM_NO_SPACE;
     (void)complete(
         vault, (uint32_t)prng_below(storage, vault->port_count), prng_chance(storage, 30));
 }
 
+bool vault_stopped(const struct vault *vault) {
+    const struct broker *broker = vault->world->broker;
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        if (broker->shards[i]->keeper && broker->shards[i]->keeper->stopped) return true;
+    }
+    return false;
+}
+
 bool vault_complete_all(struct vault *vault) {
     bool any = false;
+    vault->platter.fault = SIM_NO_FAULT;
+    vault->full_until = 0;
     for (uint32_t i = 0; i < vault->port_count; i++) {
         while (complete(vault, i, false) || complete(vault, i, true))
             any = true;

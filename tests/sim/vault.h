@@ -23,6 +23,7 @@ struct vault {
     struct keeper_settings settings;
     uint32_t port_count;           /* opened in this life */
     uint32_t wakes[SIM_PORTS_MAX]; /* the shard of each */
+    uint64_t full_until;           /* this step there is no room on the disk */
     uint32_t ghost_ids;            /* asked for by the dead registrar */
     bool ghost_commit;
 };
@@ -36,7 +37,10 @@ void vault_recover(struct vault *vault);
 /* One random request or commit is completed, or nothing happens. */
 void vault_step(struct vault *vault);
 
-/* Completes everything. False when there was nothing. */
+/* A journal has failed twice in a row: nothing of its shard becomes stable before a restart. */
+bool vault_stopped(const struct vault *vault);
+
+/* Completes everything, without faults. False when there was nothing. */
 bool vault_complete_all(struct vault *vault);
 
 /* The process is killed, or the power is lost. The broker's ports lead nowhere from now on. */
