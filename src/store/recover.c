@@ -258,13 +258,25 @@ const char *recover_take_spare(struct recovery *recovery, uint16_t shard) {
 
 /* ---- for people ---- */
 
+const char *recover_damage_text(enum recover_damage_kind kind) {
+    switch (kind) {
+    case RECOVER_BAD_FRAME: return "not what was written";
+    case RECOVER_UNREADABLE: return "cannot be read";
+    case RECOVER_BAD_HEADER: return "its beginning is not what was written";
+    case RECOVER_MISSING: return "is missing";
+    case RECOVER_NEWER: return "written by a newer version";
+    case RECOVER_FOREIGN: return "of another node";
+    }
+    unreachable_here();
+}
+
 static const char *what_is(const struct recover_file *file) {
     switch (file->kind) {
     case RECOVER_FILE_LIVE:
         if (!file->in_chain) return "journal, left over";
         return file->cut_off ? "journal, cut off" : "journal";
-    case RECOVER_FILE_SPARE: return "spare";
-    case RECOVER_FILE_HEADLESS: return "spare, begun";
+    case RECOVER_FILE_SPARE:
+    case RECOVER_FILE_HEADLESS: return "spare";
     case RECOVER_FILE_BAD: return "unreadable";
     case RECOVER_FILE_SEGMENT: return file->listed ? "segment" : "segment, left over";
     }

@@ -69,6 +69,9 @@ enum recover_verdict recover_verdict(const struct recovery *recovery);
 uint64_t recover_damage_count(const struct recovery *recovery);
 const struct recover_damage *recover_damage_at(const struct recovery *recovery, uint64_t at);
 
+/* What is wrong, as text that follows the file's name. */
+const char *recover_damage_text(enum recover_damage_kind kind);
+
 /* A record with the place where it was found. Borrowed for the call. */
 struct recover_record {
     bool in_segment;
