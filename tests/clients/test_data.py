@@ -161,7 +161,8 @@ def test_dump_is_what_the_broker_then_has(filled):
     folder = filled.process.folder
     told = data(filled, "dump", "--messages", "--body", folder)[1]
     filled.process.start()
-    channel = pika.BlockingConnection(filled.parameters()).channel()
+    connection = pika.BlockingConnection(filled.parameters())
+    channel = connection.channel()
     for queue in ("orders", "copies", "last"):
         for row in (row for row in told if row["queue"] == queue):
             method, properties, body = channel.basic_get(queue, auto_ack=True)
@@ -171,6 +172,7 @@ def test_dump_is_what_the_broker_then_has(filled):
             assert (body, method.redelivered) == (payload, row["redelivered"])
             assert properties.delivery_mode == row["properties"]["delivery_mode"]
         assert channel.basic_get(queue)[0] is None
+    connection.close()
 
 
 def test_dump_tells_records(filled):
@@ -225,12 +227,14 @@ def test_damage_is_named_and_can_be_left_out(filled):
     assert all(picture(folder)[path] == before[path] for path in messages)
     filled.process.flags = ["--salvage"]
     filled.process.start()
-    channel = pika.BlockingConnection(filled.parameters()).channel()
+    connection = pika.BlockingConnection(filled.parameters())
+    channel = connection.channel()
     bodies = []
     while (got := channel.basic_get("orders", auto_ack=True))[0]:
         bodies.append(got[2])
     assert bodies == [b"order %d" % n for n in range(4, 20) if n != 9] + [
         b"the same for its shard"]
+    connection.close()
 
 
 def test_damaged_definitions_are_named(filled):
