@@ -268,6 +268,56 @@ const char *recover_take_spare(struct recovery *recovery, uint16_t shard) {
     return NULL;
 }
 
+/* ---- for people ---- */
+
+const char *recover_damage_text(enum recover_damage_kind kind) {
+    switch (kind) {
+    case RECOVER_BAD_FRAME: return "not what was written";
+    case RECOVER_UNREADABLE: return "cannot be read";
+    case RECOVER_BAD_HEADER: return "its beginning is not what was written";
+    case RECOVER_MISSING: return "is missing";
+    case RECOVER_NEWER: return "written by a newer version";
+    case RECOVER_FOREIGN: return "of another node";
+    }
+    unreachable_here();
+}
+
+static const char *what_is(const struct recover_file *file) {
+    switch (file->kind) {
+    case RECOVER_FILE_LIVE:
+        if (!file->in_chain) return "journal, left over";
+        return file->cut_off ? "journal, cut off" : "journal";
+    case RECOVER_FILE_SPARE:
+    case RECOVER_FILE_HEADLESS: return "spare";
+    case RECOVER_FILE_BAD: return "unreadable";
+    case RECOVER_FILE_SEGMENT: return file->listed ? "segment" : "segment, left over";
+    }
+    unreachable_here();
+}
+
+uint32_t recover_file_count(const struct recovery *recovery) {
+    return recovery->file_count + recovery->segment_count;
+}
+
+void recover_file_at(
+    const struct recovery *recovery, uint32_t at, struct recover_file_report *ret_report) {
+    check(at < recover_file_count(recovery));
+    const struct recover_file *file = at < recovery->file_count
+                                          ? recovery->files[at]
+                                          : recovery->segments[at - recovery->file_count];
+    bool known = file->kind != RECOVER_FILE_BAD && file->kind != RECOVER_FILE_HEADLESS;
+    *ret_report = (struct recover_file_report){.what = what_is(file),
+        .known = known,
+        .bytes = file->size,
+        .frames = file->frames,
+        .records = file->records};
+    memcpy(ret_report->name, file->name, sizeof ret_report->name);
+    if (!known) return;
+    ret_report->shard = file->header.shard;
+    ret_report->number = file->header.file_no;
+    ret_report->base_lsn = file->header.base_lsn;
+}
+
 int recover_sweep(struct recovery *recovery) {
     for (uint32_t i = 0; i < recovery->leftover_count; i++) {
         int status = disk_remove(recovery->settings.disk, recovery->leftovers[i]);

@@ -35,9 +35,11 @@ struct recover_file {
     bool mark_needed; /* to explain where a chain begins */
     bool taken;       /* given away as a spare */
     bool in_chain;
-    bool cut_off; /* of a chain, behind its torn tail */
-    bool listed;  /* a segment that a manifest lists */
-    bool damaged; /* a segment in which something is not as it was written */
+    bool cut_off;     /* of a chain, behind its torn tail */
+    bool listed;      /* a segment that a manifest lists */
+    bool damaged;     /* a segment in which something is not as it was written */
+    uint64_t frames;  /* good ones, as far as they were looked at */
+    uint64_t records; /* in these */
     struct recover_file *successor;
     struct recover_stretch *stretches;
     uint32_t stretch_count;
