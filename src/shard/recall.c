@@ -93,7 +93,7 @@ static void add_archive(struct recall *recall, const struct recall_settings *set
     add_segments(recall, archive);
 }
 
-/* A archive that runs no more is adopted, for as long as it has files. */
+/* An archive that runs no more is adopted, for as long as it has files. */
 static void add_keeper(
     struct recall *recall, const struct recall_settings *settings, struct shard *shard) {
     uint32_t count = recover_shard_count(recall->recovery);
