@@ -1,5 +1,6 @@
 /* ctl: godwitctl, the operator's tool: asks a broker over HTTP and prints what it answers, in the
- * form that scripts know from rabbitmqctl. */
+ * form that scripts know from rabbitmqctl; looks at the data directory of one that is stopped. */
+#include "tools/ctl_data.h"
 #include "tools/ctl_fetch.h"
 #include "tools/ctl_table.h"
 
@@ -14,6 +15,7 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2, WORDS_MAX = 64, PATH_BYTES_MAX = 1024 };
 /* What the command line says. */
 struct ctl {
     struct ctl_fetch fetch;
+    struct ctl_data data;
     const char *vhost;
     const char *formatter;
     bool quiet;  /* no line about what is being done */
@@ -209,14 +211,28 @@ static int run_status(const struct ctl *ctl) {
 
 /* ---- other commands ---- */
 
+static int run_data(struct ctl *ctl) {
+    if (ctl->word_count != 3)
+        return fail(EXIT_USAGE, "data verify DIR, or data dump DIR; godwitctl help says more");
+    struct ctl_data *data = &ctl->data;
+    data->path = ctl->words[2];
+    data->json = data->json || strcmp(ctl->formatter, "json") == 0;
+    data->headers = !ctl->silent && !ctl->no_headers;
+    if (data->messages && data->records)
+        return fail(EXIT_USAGE, "--messages or --records, not both");
+    return ctl_data_run(data, ctl->words[1]);
+}
+
 static int print_help(void) {
-    fputs("godwitctl: ask a running godwit\n\n"
+    fputs("godwitctl: ask a running godwit, or look at the data of a stopped one\n\n"
           "Usage: godwitctl [OPTION]... COMMAND [ARGUMENT]...\n\nCommands:\n\n"
           "  status                      what the broker is, has and holds\n",
         stdout);
     for (size_t i = 0; i < COUNT_OF(lists); i++)
         printf("  %-27s default columns: %s\n", lists[i].command, lists[i].defaults);
-    fputs("  version                     print the version of this tool\n"
+    fputs("  data verify DIR             check the data directory of a stopped broker\n"
+          "  data dump DIR               print its definitions, messages or records\n"
+          "  version                     print the version of this tool\n"
           "  help                        print this\n\nOptions:\n\n"
           "  --management ADDR:PORT      where the broker is; 127.0.0.1:15672\n"
           "  -u, --user NAME             who asks; guest\n"
@@ -226,17 +242,26 @@ static int print_help(void) {
           "  -s, --silent                nor column names\n"
           "  --no-table-headers          no column names\n"
           "  --formatter table|json      form of the output\n"
-          "  -t, --timeout SECONDS       without a byte arriving; 60, 0 waits for ever\n",
+          "  -t, --timeout SECONDS       without a byte arriving; 60, 0 waits for ever\n\n"
+          "Options of data:\n\n"
+          "  --json                      as --formatter json\n"
+          "  --verbose                   verify: a line for every file\n"
+          "  --messages                  dump: the messages that live\n"
+          "  --records                   dump: what the files hold, for engineers\n"
+          "  --queue NAME                dump: of one queue; with -p, of that virtual host\n"
+          "  --limit N                   dump: no more messages or records\n"
+          "  --body                      dump: whole bodies, also long and binary ones\n",
         stdout);
     return fflush(stdout) == 0 ? 0 : EXIT_FAILED;
 }
 
-static int run(const struct ctl *ctl) {
+static int run(struct ctl *ctl) {
     const char *command = ctl->help ? "help" : ctl->word_count ? ctl->words[0] : NULL;
     if (!command) return fail(EXIT_USAGE, "no command; godwitctl help lists them");
     if (strcmp(command, "help") == 0) return print_help();
     if (strcmp(command, "version") == 0) return puts(GODWIT_VERSION) < 0 ? EXIT_FAILED : 0;
     if (strcmp(command, "status") == 0) return run_status(ctl);
+    if (strcmp(command, "data") == 0) return run_data(ctl);
     for (size_t i = 0; i < COUNT_OF(lists); i++) {
         if (strcmp(command, lists[i].command) == 0) return run_list(ctl, &lists[i]);
     }
@@ -263,6 +288,22 @@ static bool is_option(const char *name, const char *brief, const char *full) {
     return strcmp(name, full) == 0 || (brief && strcmp(name, brief) == 0);
 }
 
+static bool take_data_switch(struct ctl_data *data, const char *name) {
+    if (is_option(name, NULL, "--json"))
+        data->json = true;
+    else if (is_option(name, NULL, "--verbose"))
+        data->verbose = true;
+    else if (is_option(name, NULL, "--messages"))
+        data->messages = true;
+    else if (is_option(name, NULL, "--records"))
+        data->records = true;
+    else if (is_option(name, NULL, "--body"))
+        data->body = true;
+    else
+        return false;
+    return true;
+}
+
 /* An option without a value. */
 static bool take_switch(struct ctl *ctl, const char *name) {
     if (is_option(name, "-q", "--quiet"))
@@ -274,7 +315,7 @@ static bool take_switch(struct ctl *ctl, const char *name) {
     else if (is_option(name, "-h", "--help"))
         ctl->help = true;
     else
-        return false;
+        return take_data_switch(&ctl->data, name);
     return true;
 }
 
@@ -283,6 +324,8 @@ static bool take_setting(struct ctl *ctl, const char *name, const char *value, b
     *ret_known = true;
     if (is_option(name, "-t", "--timeout")) return value && set_timeout(ctl, value);
     if (is_option(name, NULL, "--formatter")) return value && set_formatter(ctl, value);
+    if (is_option(name, NULL, "--limit"))
+        return value && str_to_u64(bytes_text(value), &ctl->data.limit);
     if (is_option(name, NULL, "--management"))
         ctl->fetch.address = value;
     else if (is_option(name, "-u", "--user"))
@@ -290,7 +333,9 @@ static bool take_setting(struct ctl *ctl, const char *name, const char *value, b
     else if (is_option(name, NULL, "--password"))
         ctl->fetch.password = value;
     else if (is_option(name, "-p", "--vhost"))
-        ctl->vhost = value;
+        ctl->vhost = ctl->data.vhost = value;
+    else if (is_option(name, NULL, "--queue"))
+        ctl->data.queue = value;
     else
         *ret_known = false;
     return value != NULL;
@@ -321,6 +366,7 @@ int main(int argc, char **argv) {
                           .user = "guest",
                           .password = "guest",
                           .timeout_s = 60},
+        .data = {.limit = UINT64_MAX},
         .vhost = "/",
         .formatter = "table"};
     for (int at = 1; at < argc;) {

@@ -15,12 +15,10 @@ static void print_text(const char *text) {
     }
 }
 
-static void print_value(json_t *value);
-
 /* As a quoted string where RabbitMQ prints Erlang terms. */
 static void print_term(json_t *value) {
     if (!json_is_string(value)) {
-        print_value(value);
+        ctl_table_print(value);
         return;
     }
     putchar('"');
@@ -57,7 +55,7 @@ static void print_array(json_t *array) {
 }
 
 /* The depth of what a broker sends is bounded by its tables' depth. */
-static void print_value(json_t *value) {
+void ctl_table_print(json_t *value) {
     switch (value ? json_typeof(value) : JSON_NULL) {
     case JSON_OBJECT: print_table(value); return;
     case JSON_ARRAY: print_array(value); return;
@@ -97,7 +95,7 @@ bool ctl_table_put(struct ctl_table *table, json_t *row) {
     if (table->rows++ == 0 && table->headers) print_headers(table);
     for (uint32_t i = 0; i < table->column_count; i++) {
         if (i != 0) putchar('\t');
-        print_value(json_object_get(row, table->columns[i]->key));
+        ctl_table_print(json_object_get(row, table->columns[i]->key));
     }
     putchar('\n');
     return !ferror(stdout);

@@ -25,6 +25,9 @@ struct ctl_table {
 /* Prints one row of the named columns. False when standard output takes no more. */
 bool ctl_table_put(struct ctl_table *table, json_t *row);
 
+/* Prints one value: text as it is, but for what would break the line; tables as Erlang terms. */
+void ctl_table_print(json_t *value);
+
 /* Ends the table. */
 bool ctl_table_end(struct ctl_table *table);
 

@@ -7,7 +7,7 @@
 
 #include "admin/metrics.h"
 #include "admin/overview.h"
-#include "admin/value.h"
+#include "amqp/value.h"
 #include "auth/access.h"
 #include "base/str.h"
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "admin/value.h"
+#include "amqp/value.h"
 
 static void put_json(struct web_call *call, json_t *value) {
     char *text = json_dumps(value, JSON_COMPACT);

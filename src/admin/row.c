@@ -1,8 +1,8 @@
 /* row: one queue, connection, exchange or binding as RabbitMQ's HTTP API shows it. */
 #include "admin/row.h"
 
-#include "admin/value.h"
 #include "amqp/table.h"
+#include "amqp/value.h"
 #include "base/map.h"
 #include "base/str.h"
 

@@ -66,18 +66,6 @@ static uint64_t clock_ms(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static const char *damage_text(enum recover_damage_kind kind) {
-    switch (kind) {
-    case RECOVER_BAD_FRAME: return "not what was written";
-    case RECOVER_UNREADABLE: return "cannot be read";
-    case RECOVER_BAD_HEADER: return "its beginning is not what was written";
-    case RECOVER_MISSING: return "is missing";
-    case RECOVER_NEWER: return "written by a newer version";
-    case RECOVER_FOREIGN: return "of another node";
-    }
-    unreachable_here();
-}
-
 static void say_damage(const struct store *store, const struct recover_damage *damage) {
     struct log_line line;
     log_begin(&line, "store.damaged");
@@ -86,7 +74,7 @@ static void say_damage(const struct store *store, const struct recover_damage *d
     log_put_number(&line, "file_no", damage->file_no);
     log_put_number(&line, "offset", damage->offset);
     log_put_number(&line, "size", damage->size);
-    log_put_text(&line, "what", damage_text(damage->kind));
+    log_put_text(&line, "what", recover_damage_text(damage->kind));
     if (damage->error != 0) log_put_text(&line, "error", strerror(damage->error));
     if (damage->has_target) {
         log_put_number(&line, "queue_id", damage->target.queue);
@@ -155,8 +143,8 @@ static bool recall_all(struct store *store, struct broker *broker, struct regist
         .keeper = {.file_bytes = JOURNAL_FILE_BYTES,
             .file_bytes_first = JOURNAL_FILE_BYTES_FIRST,
             .files_spare = FILES_SPARE,
-            .files_budget = (uint32_t)min_u64(
-                settings->journal_budget / JOURNAL_FILE_BYTES, UINT32_MAX),
+            .files_budget =
+                (uint32_t)min_u64(settings->journal_budget / JOURNAL_FILE_BYTES, UINT32_MAX),
             .seed = settings->seed,
             .limits = KEEPER_LIMITS},
         .open_disk = open_port,

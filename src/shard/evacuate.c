@@ -5,11 +5,11 @@
 #include "shard/queue_host.h"
 #include "shard/retire.h"
 #include "store/le.h"
+#include "store/ledger.h"
 
 enum {
     RETRY_MS = 1000, /* after a failure */
     PUT_OFF_MS = 20, /* for a queue that is being emptied or deleted */
-    QSTATE_HEAD_BYTES = 16,
 };
 
 /* ---- segments ---- */
@@ -189,13 +189,13 @@ static void spans_put_run(
 
 static uint64_t stage_qstate(struct keeper *keeper, const struct queue_slot *slot, uint64_t low) {
     struct record_target target = {.queue = slot->shelf->id, .seq = low};
-    uint8_t *head = mem_raw(QSTATE_HEAD_BYTES);
+    uint8_t *head = mem_raw(LEDGER_QSTATE_HEAD_BYTES);
     le_put_u64(head, queue_next_seq(slot->queue));
     le_put_u64(head + 8, slot->shelf->delivered);
     struct record record = {.type = RECORD_QSTATE,
         .target_count = 1,
         .targets = &target,
-        .head = bytes_of(head, QSTATE_HEAD_BYTES)};
+        .head = bytes_of(head, LEDGER_QSTATE_HEAD_BYTES)};
     return keeper_stage(keeper, &record, head);
 }
 

@@ -1,12 +1,8 @@
-/* kept_record: a message as records on disk, and back.
- *
- * The message id of a PUB, from the lowest bit: 8 exchange size, 8 routing key size, 8 priority,
- * 16 header flags, 24 properties size. The body's size follows from all there is. */
+/* kept_record: a message as records on disk, and back. */
 #include "shard/kept_record.h"
 
 #include "base/memory.h"
-
-enum { PROPERTIES_BYTES_MAX = (1 << 24) - 1 };
+#include "store/pub.h"
 
 static uint64_t run_bytes(const struct message *message) {
     return (uint64_t)message_properties_at(message) + message->properties_size + message->body_size;
@@ -41,39 +37,37 @@ struct record kept_record_pub(const struct kept_record *kept) {
     const struct message *message = kept->message;
     uint32_t parts = kept_record_parts(kept);
     uint64_t at = (uint64_t)parts * kept->part_bytes;
-    check(message->properties_size <= PROPERTIES_BYTES_MAX);
+    struct pub pub = {.exchange_size = message->exchange_size,
+        .routing_key_size = message->routing_key_size,
+        .priority = message->priority,
+        .header_flags = message->header_flags,
+        .properties_size = message->properties_size};
     return (struct record){
         .type = RECORD_PUB,
         .flags = (uint8_t)parts,
         .target_count = (uint16_t)kept->target_count,
         .targets = kept->targets,
-        .message_id = message->exchange_size | (uint64_t)message->routing_key_size << 8 |
-                      (uint64_t)message->priority << 16 | (uint64_t)message->header_flags << 24 |
-                      (uint64_t)message->properties_size << 40,
+        .message_id = pub_message_id(&pub),
         .body = bytes_of(message->data + at, run_bytes(message) - at),
     };
 }
 
-struct message *kept_record_message(struct message_pool *pool, const struct record_view *pub,
-    struct bytes parts, uint32_t part_bytes) {
-    uint64_t id = pub->message_id;
-    uint64_t size = (uint64_t)parts.size + pub->body.size;
-    uint64_t strings = (id & 0xff) + (id >> 8 & 0xff);
-    uint64_t properties = id >> 40;
-    if (parts.size != (uint64_t)pub->flags * part_bytes) return NULL;
-    if (size < strings + properties || size > UINT32_MAX) return NULL;
+struct message *kept_record_message(
+    struct message_pool *pool, const struct record_view *view, struct bytes parts) {
+    struct pub pub = pub_of(view->message_id);
+    uint64_t size = (uint64_t)parts.size + view->body.size;
+    if (size < pub_head_bytes(&pub) || size > UINT32_MAX) return NULL;
     /* The run is taken as it is: its pieces are not looked at here. */
-    uint32_t body_size = (uint32_t)(size - strings - properties);
     struct bytes none = bytes_of(NULL, 0);
     struct message *message = message_new(pool, none, none, none, (uint32_t)size);
-    message->exchange_size = (uint8_t)id;
-    message->routing_key_size = (uint8_t)(id >> 8);
-    message->properties_size = (uint32_t)properties;
-    message->body_size = body_size;
+    message->exchange_size = pub.exchange_size;
+    message->routing_key_size = pub.routing_key_size;
+    message->properties_size = pub.properties_size;
+    message->body_size = (uint32_t)(size - pub_head_bytes(&pub));
     message->persistent = true;
-    message->priority = (uint8_t)(id >> 16);
-    message->header_flags = (uint16_t)(id >> 24);
+    message->priority = pub.priority;
+    message->header_flags = pub.header_flags;
     bytes_copy(message->data, parts.data, parts.size);
-    bytes_copy(message->data + parts.size, pub->body.data, pub->body.size);
+    bytes_copy(message->data + parts.size, view->body.data, view->body.size);
     return message;
 }

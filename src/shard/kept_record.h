@@ -1,8 +1,4 @@
-/* kept_record: a message as records on disk, and back.
- *
- * What a message is made of - exchange, routing key, properties, body - lies in one run of bytes,
- * which is a record's body as it is; the sizes are packed into the record's message id. A message
- * that is too large for one record is written as PARTs of that run, and the PUB has the rest. */
+/* kept_record: a message as records on disk, and back: store/pub.h says how it lies there. */
 #ifndef SHARD_KEPT_RECORD_H
 #define SHARD_KEPT_RECORD_H
 
@@ -29,10 +25,9 @@ struct record kept_record_part(const struct kept_record *kept, uint32_t part);
 /* The PUB behind its parts. Borrows all. */
 struct record kept_record_pub(const struct kept_record *kept);
 
-/* The message of a PUB whose parts, one behind the other, are `parts` (empty when it has none), all
- * of the size they were written with.
- * NULL when sizes do not fit. With one reference. */
-struct message *kept_record_message(struct message_pool *pool, const struct record_view *pub,
-    struct bytes parts, uint32_t part_bytes);
+/* The message of a PUB; what of it lies in parts is `parts`, complete (store/pub.h). With one
+ * reference, or NULL when it is too large. */
+struct message *kept_record_message(
+    struct message_pool *pool, const struct record_view *pub, struct bytes parts);
 
 #endif

@@ -4,23 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/buffer.h"
 #include "base/memory.h"
 #include "shard/kept_record.h"
 #include "shard/queue_host.h"
-#include "store/le.h"
-
-#define FACTS                                                                                      \
-    (RECORD_BIT(RECORD_ACK) | RECORD_BIT(RECORD_PURGE) | RECORD_BIT(RECORD_QSTATE) |               \
-        RECORD_BIT(RECORD_DELIVERED))
-
-enum { QSTATE_HEAD_BYTES = 16, PARTS_BYTES_MAX = 1 << 30 };
-
-/* Settled: from `seq` up to `end`. */
-struct span {
-    uint64_t seq;
-    uint64_t end;
-};
+#include "store/ledger.h"
+#include "store/pub.h"
 
 /* A message that lives, and where it lies. */
 struct found {
@@ -32,13 +20,7 @@ struct found {
 /* What is known of one queue. */
 struct recalled {
     queue_ref queue;
-    uint64_t next_seq;
-    uint64_t delivered;
-    uint64_t below; /* everything below is settled */
-    struct span *spans;
-    size_t span_count;
-    size_t span_capacity;
-    size_t span_at; /* where the last look-up ended */
+    struct ledger_queue *facts; /* the ledger's */
     struct found *found;
     size_t found_count;
     size_t found_capacity;
@@ -51,14 +33,13 @@ struct recall {
     struct broker *broker;
     struct recovery *recovery;
     const struct restore_index *index;
+    struct ledger ledger;
     struct recalled **queues; /* by the index's entries; NULL until something is found */
     struct recall_report report;
-    size_t last_entry;           /* looked up last */
-    struct kept_file *last_file; /* the same */
+    struct kept_file *last_file; /* looked up last */
     uint16_t last_shard;
     bool last_in_segment;
-    struct buffer parts; /* of the message whose parts are being read */
-    struct record_target parts_of;
+    struct pub_parts parts;
     struct kept_file *parts_in; /* where the first of them is */
 };
 
@@ -112,7 +93,7 @@ static void add_archive(struct recall *recall, const struct recall_settings *set
     add_segments(recall, archive);
 }
 
-/* A archive that runs no more is adopted, for as long as it has files. */
+/* An archive that runs no more is adopted, for as long as it has files. */
 static void add_keeper(
     struct recall *recall, const struct recall_settings *settings, struct shard *shard) {
     uint32_t count = recover_shard_count(recall->recovery);
@@ -148,7 +129,7 @@ int recall_begin(
     struct recall *recall = NEW(struct recall);
     *ret_recall = recall;
     recall->broker = broker;
-    buffer_init(&recall->parts, PARTS_BYTES_MAX);
+    pub_parts_init(&recall->parts);
     struct recover_settings recover = {.disk = settings->disk, .salvage = settings->salvage};
     bytes_copy(recover.node_id, settings->keeper.node_id, sizeof recover.node_id);
     int status = recover_open(&recover, &recall->recovery);
@@ -169,27 +150,14 @@ const struct recovery *recall_recovery(const struct recall *recall) {
 
 /* What is known of a queue, or NULL when it does not exist any more. */
 static struct recalled *recalled_of(struct recall *recall, uint64_t id) {
-    const struct restore_index *index = recall->index;
-    size_t low = recall->last_entry;
-    if (low >= index->count || index->entries[low].id != id) {
-        size_t high = index->count;
-        low = 0;
-        while (low < high) {
-            size_t middle = low + (high - low) / 2;
-            if (index->entries[middle].id < id) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        if (low == index->count || index->entries[low].id != id) return NULL;
-        recall->last_entry = low;
+    struct ledger_queue *facts = ledger_find(&recall->ledger, id);
+    if (!facts) return NULL;
+    if (!recall->queues[facts->at]) {
+        recall->queues[facts->at] = NEW(struct recalled);
+        recall->queues[facts->at]->queue = recall->index->entries[facts->at].queue;
+        recall->queues[facts->at]->facts = facts;
     }
-    if (!recall->queues[low]) {
-        recall->queues[low] = NEW(struct recalled);
-        recall->queues[low]->queue = index->entries[low].queue;
-    }
-    return recall->queues[low];
+    return recall->queues[facts->at];
 }
 
 static struct archive *archive_of(struct broker *broker, uint16_t number) {
@@ -231,29 +199,6 @@ static void touch(struct recall *recall, const struct recalled *recalled, struct
 
 /* ---- facts ---- */
 
-static void raise(uint64_t *value, uint64_t to) {
-    *value = max_u64(*value, to);
-}
-
-static void put_span(struct recalled *recalled, uint64_t seq, uint64_t count) {
-    uint64_t end = seq + count;
-    raise(&recalled->next_seq, end);
-    struct span *last = recalled->span_count ? &recalled->spans[recalled->span_count - 1] : NULL;
-    if (last && last->end == seq) {
-        last->end = end;
-        return;
-    }
-    recalled->spans = grow(
-        recalled->spans, &recalled->span_capacity, recalled->span_count, sizeof *recalled->spans);
-    recalled->spans[recalled->span_count++] = (struct span){seq, end};
-}
-
-static void put_qstate(struct recalled *recalled, const struct record_view *view) {
-    if (view->head.size < QSTATE_HEAD_BYTES) return;
-    raise(&recalled->next_seq, le_get_u64(view->head.data));
-    raise(&recalled->delivered, le_get_u64(view->head.data + 8));
-}
-
 static void on_fact(void *context, const struct recover_record *record) {
     struct recall *recall = context;
     const struct record_view *view = record->view;
@@ -263,64 +208,8 @@ static void on_fact(void *context, const struct recover_record *record) {
         struct recalled *recalled = recalled_of(recall, target.queue);
         if (!recalled) continue;
         touch(recall, recalled, file);
-        if (view->type == RECORD_ACK) {
-            put_span(recalled, target.seq, target.count);
-            continue;
-        }
-        if (view->type == RECORD_DELIVERED) {
-            raise(&recalled->delivered, target.seq);
-            continue;
-        }
-        raise(&recalled->below, target.seq);
-        raise(&recalled->next_seq, target.seq);
-        if (view->type == RECORD_QSTATE) put_qstate(recalled, view);
+        ledger_take(recalled->facts, view, &target);
     }
-}
-
-static int by_seq(const void *a, const void *b) {
-    const struct span *left = a;
-    const struct span *right = b;
-    return left->seq < right->seq ? -1 : left->seq > right->seq;
-}
-
-/* In order, those that touch or overlap as one. */
-static void merge_spans(struct recalled *recalled) {
-    if (recalled->span_count == 0) return;
-    qsort(recalled->spans, recalled->span_count, sizeof *recalled->spans, by_seq);
-    size_t kept = 0;
-    for (size_t i = 1; i < recalled->span_count; i++) {
-        struct span span = recalled->spans[i];
-        if (span.seq <= recalled->spans[kept].end) {
-            raise(&recalled->spans[kept].end, span.end);
-        } else {
-            recalled->spans[++kept] = span;
-        }
-    }
-    recalled->span_count = kept + 1;
-}
-
-/* Messages come nearly in order, so that the span is mostly where it was last time. */
-static bool is_settled(struct recalled *recalled, uint64_t seq) {
-    if (seq < recalled->below) return true;
-    const struct span *spans = recalled->spans;
-    size_t at = recalled->span_at;
-    bool behind = at != 0 && seq < spans[at - 1].end;
-    if (behind) {
-        size_t high = at;
-        at = 0;
-        while (at < high) {
-            size_t middle = at + (high - at) / 2;
-            if (spans[middle].end <= seq) {
-                at = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-    }
-    while (at < recalled->span_count && spans[at].end <= seq)
-        at++;
-    recalled->span_at = at;
-    return at < recalled->span_count && spans[at].seq <= seq;
 }
 
 /* ---- messages ---- */
@@ -338,53 +227,28 @@ static void put_found(struct recalled *recalled, const struct found *found) {
     recalled->found[recalled->found_count++] = *found;
 }
 
-static void on_part(struct recall *recall, const struct recover_record *record) {
-    const struct record_view *view = record->view;
-    struct record_target target = record_view_target(view, 0);
-    if (view->message_id == 0) {
-        recall->parts.size = 0;
-        recall->parts_of = target;
-        recall->parts_in = file_of(recall, record);
-    }
-    bool goes_on = recall->parts_of.queue == target.queue && recall->parts_of.seq == target.seq &&
-                   recall->parts.size == view->message_id;
-    /* Also when that queue is gone: the message may be in others. */
-    if (!goes_on) return;
-    /* What does not fit is noticed when the message is put together. */
-    if (!buffer_put(&recall->parts, view->body.data, view->body.size)) recall->parts.size = 0;
-}
-
-/* Whether the parts that were read last are those of this PUB. */
-static bool has_parts(const struct recall *recall, const struct record_view *view) {
-    if (view->flags == 0) return false;
-    struct record_target first = record_view_target(view, 0);
-    return recall->parts_of.queue == first.queue && recall->parts_of.seq == first.seq;
-}
-
 /* The message of a PUB, or NULL when parts of it are missing. `home` is where it is made. */
 static struct message *message_of(
-    struct recall *recall, const struct record_view *view, uint32_t home) {
-    struct bytes parts = bytes_of(NULL, 0);
-    if (has_parts(recall, view)) parts = bytes_of(recall->parts.data, recall->parts.size);
-    const struct shard *shard = recall->broker->shards[home];
-    return kept_record_message(
-        shard->pool, view, parts, shard->keeper->settings.limits.part_bytes);
+    const struct recall *recall, const struct record_view *view, uint32_t home) {
+    struct bytes parts;
+    if (!pub_parts_find(&recall->parts, view, &parts)) return NULL;
+    return kept_record_message(recall->broker->shards[home]->pool, view, parts);
 }
 
 /* A message whose parts are in two files belongs to the first, which must not go before it. */
 static void on_pub(struct recall *recall, const struct recover_record *record) {
     const struct record_view *view = record->view;
     struct found found = {.file = file_of(recall, record)};
-    if (has_parts(recall, view)) found.file = recall->parts_in;
+    if (pub_parts_are_of(&recall->parts, view)) found.file = recall->parts_in;
     for (uint32_t i = 0; i < view->target_count; i++) {
         struct record_target target = record_view_target(view, i);
         struct recalled *recalled = recalled_of(recall, target.queue);
         if (!recalled) continue;
-        raise(&recalled->next_seq, target.seq + 1);
+        bool lives = ledger_lives(recalled->facts, target.seq);
         touch(recall, recalled, found.file);
         note_file(recalled, found.file);
         found.file->messages++;
-        if (is_settled(recalled, target.seq)) continue;
+        if (!lives) continue;
         if (found.message) {
             message_ref(found.message, 1);
         } else {
@@ -396,10 +260,11 @@ static void on_pub(struct recall *recall, const struct recover_record *record) {
 }
 
 static void on_message(void *context, const struct recover_record *record) {
-    if (record->view->type == RECORD_PART) {
-        on_part(context, record);
-    } else {
-        on_pub(context, record);
+    struct recall *recall = context;
+    if (record->view->type == RECORD_PUB) {
+        on_pub(recall, record);
+    } else if (pub_parts_take(&recall->parts, record->view)) {
+        recall->parts_in = file_of(recall, record);
     }
 }
 
@@ -442,21 +307,20 @@ static void fill_queue(struct recall *recall, struct recalled *recalled) {
         }
         list[count++] = (struct queue_restored){.seq = found->seq,
             .message = found->message,
-            .redelivered = found->seq < recalled->delivered};
+            .redelivered = found->seq < recalled->facts->delivered};
         shelf_put(slot->shelf, found->seq, 1, found->file, shard);
     }
     for (size_t i = 0; i < recalled->file_count; i++)
         shelf_put_ghost(slot->shelf, recalled->files[i]);
-    slot->shelf->delivered = recalled->delivered;
-    queue_restore(slot->queue, list, count, max_u64(recalled->next_seq, 1));
-    queue_allow(slot->queue, recalled->delivered);
+    slot->shelf->delivered = recalled->facts->delivered;
+    queue_restore(slot->queue, list, count, max_u64(recalled->facts->next_seq, 1));
+    queue_allow(slot->queue, recalled->facts->delivered);
     mem_free(list);
     recall->report.messages += count;
 }
 
 static void recalled_free(struct recalled *recalled) {
     if (!recalled) return;
-    mem_free(recalled->spans);
     mem_free(recalled->found);
     mem_free(recalled->files);
     mem_free(recalled);
@@ -466,12 +330,11 @@ int recall_finish(
     struct recall *recall, const struct restore_index *index, struct recall_report *ret_report) {
     recall->index = index;
     recall->queues = mem_new_array(index->count + 1, sizeof(struct recalled *));
-    int status = recover_replay(recall->recovery, FACTS, on_fact, recall);
-    for (size_t i = 0; i < index->count; i++) {
-        if (recall->queues[i]) merge_spans(recall->queues[i]);
-    }
-    uint32_t messages = RECORD_BIT(RECORD_PUB) | RECORD_BIT(RECORD_PART);
-    if (status == 0) status = recover_replay(recall->recovery, messages, on_message, recall);
+    for (size_t i = 0; i < index->count; i++)
+        ledger_add(&recall->ledger, index->entries[i].id);
+    int status = recover_replay(recall->recovery, LEDGER_FACTS, on_fact, recall);
+    ledger_close(&recall->ledger);
+    if (status == 0) status = recover_replay(recall->recovery, LEDGER_MESSAGES, on_message, recall);
     for (size_t i = 0; i < index->count; i++) {
         if (recall->queues[i]) fill_queue(recall, recall->queues[i]);
     }
@@ -488,7 +351,8 @@ void recall_close(struct recall *recall) {
     for (size_t i = 0; recall->index && i < recall->index->count; i++)
         recalled_free(recall->queues[i]);
     mem_free(recall->queues);
-    buffer_deinit(&recall->parts);
+    ledger_deinit(&recall->ledger);
+    pub_parts_deinit(&recall->parts);
     recover_close(recall->recovery);
     mem_free(recall);
 }

@@ -40,6 +40,7 @@ struct lane {
     struct disk_posix *posix;
     struct requests waiting;
     pthread_cond_t wake;
+    bool asleep;
     pthread_t thread;
 };
 
@@ -156,7 +157,9 @@ static void *lane_main(void *argument) {
         struct disk_request *request = requests_take(&lane->waiting);
         if (!request && posix->ending) break;
         if (!request) {
+            lane->asleep = true;
             pthread_cond_wait(&lane->wake, &posix->mutex);
+            lane->asleep = false;
             continue;
         }
         pthread_mutex_unlock(&posix->mutex);
@@ -177,11 +180,14 @@ static void *lane_main(void *argument) {
 static void posix_submit(struct disk *disk, struct disk_request *request) {
     struct disk_posix *posix = posix_of(disk);
     struct lane *lane = &posix->lanes[request->kind == DISK_WRITE ? WRITER : SLOW];
+    check(!posix->settings.read_only);
     check(request->size % DISK_BLOCK_BYTES == 0 && request->offset % DISK_BLOCK_BYTES == 0);
     pthread_mutex_lock(&posix->mutex);
     requests_put(&lane->waiting, request);
-    pthread_cond_signal(&lane->wake);
+    bool asleep = lane->asleep;
     pthread_mutex_unlock(&posix->mutex);
+    /* Who is woken wants the mutex first. */
+    if (asleep) pthread_cond_signal(&lane->wake);
 }
 
 static struct disk_request *posix_reap(struct disk *disk) {
@@ -216,7 +222,8 @@ static int posix_list(struct disk *disk, disk_name_fn found, void *context) {
 static int posix_open(struct disk *disk, const char *name, struct disk_file **ret_file) {
     struct disk_posix *posix = posix_of(disk);
     int direct = posix->how == DISK_POSIX_DIRECT ? O_DIRECT | O_DSYNC : 0;
-    int fd = openat(posix->dir_fd, name, O_RDWR | O_CLOEXEC | direct);
+    int access = posix->settings.read_only ? O_RDONLY : O_RDWR;
+    int fd = openat(posix->dir_fd, name, access | O_CLOEXEC | direct);
     if (fd < 0) return -errno;
     int read_fd = openat(posix->dir_fd, name, O_RDONLY | O_CLOEXEC);
     if (read_fd < 0) {
@@ -270,10 +277,12 @@ static int posix_sync(struct disk *disk, struct disk_file *file) {
 
 static int posix_rename(struct disk *disk, const char *from, const char *to) {
     int dir_fd = posix_of(disk)->dir_fd;
+    check(!posix_of(disk)->settings.read_only);
     return renameat(dir_fd, from, dir_fd, to) == 0 ? 0 : -errno;
 }
 
 static int posix_remove(struct disk *disk, const char *name) {
+    check(!posix_of(disk)->settings.read_only);
     return unlinkat(posix_of(disk)->dir_fd, name, 0) == 0 ? 0 : -errno;
 }
 
@@ -342,13 +351,14 @@ static void posix_free(struct disk_posix *posix) {
 }
 
 static enum disk_posix_how choose_how(const struct disk_posix_settings *settings, int dir_fd) {
+    if (settings->read_only) return DISK_POSIX_NONE;
     if (settings->os) return DISK_POSIX_OS;
     bool direct = !settings->refuse_direct && takes_direct(dir_fd);
     return direct ? DISK_POSIX_DIRECT : DISK_POSIX_FDATASYNC;
 }
 
 int disk_posix_open(const struct disk_posix_settings *settings, struct disk_posix **ret_posix) {
-    check(settings->bell != NULL);
+    check(settings->bell != NULL || settings->read_only);
     int dir_fd = openat(AT_FDCWD, settings->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd < 0) return -errno;
     struct disk_posix *posix = NEW(struct disk_posix);
@@ -386,6 +396,7 @@ const char *disk_posix_how_text(enum disk_posix_how how) {
     case DISK_POSIX_DIRECT: return "direct, synchronous writes";
     case DISK_POSIX_FDATASYNC: return "writes through the page cache, then fdatasync";
     case DISK_POSIX_OS: return "writes handed to the operating system, not synced";
+    case DISK_POSIX_NONE: return "no writes";
     }
     unreachable_here();
 }

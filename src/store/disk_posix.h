@@ -12,6 +12,7 @@ enum disk_posix_how {
     DISK_POSIX_DIRECT,    /* O_DIRECT|O_DSYNC on files written full before */
     DISK_POSIX_FDATASYNC, /* through the page cache, then fdatasync */
     DISK_POSIX_OS,        /* handed to the operating system, which may lose it with the power */
+    DISK_POSIX_NONE,      /* there are no writes */
 };
 
 struct disk_posix;
@@ -20,8 +21,9 @@ struct disk_posix_settings {
     const char *directory; /* must exist */
     bool refuse_direct;    /* take fdatasync even where direct I/O works */
     bool os; /* writes count when the operating system has them; files are made as always */
+    bool read_only; /* files are only read; nothing is tried out, and no request may be submitted */
     /* Called from the disk's threads, at least once after each request that is done and not yet
-     * reaped; must only wake the one who reaps. */
+     * reaped; must only wake the one who reaps. Not needed by one that only reads. */
     void (*bell)(void *context);
     void *bell_context;
 };

@@ -176,6 +176,56 @@ static int open_all(struct metadata *metadata, const struct metadata_settings *s
     return error;
 }
 
+/* The path as a URI with a query. Freed by mem_free. */
+static char *uri_of(const char *path, const char *query) {
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-";
+    size_t size = 3 * strlen(path) + strlen(query) + sizeof "file:?";
+    char *uri = mem_new(size);
+    size_t used = str_format(uri, size, "file:");
+    for (const char *at = path; *at; at++)
+        used += str_format(
+            uri + used, size - used, strchr(plain, *at) ? "%c" : "%%%02X", (unsigned)(uint8_t)*at);
+    str_format(uri + used, size - used, "?%s", query);
+    return uri;
+}
+
+static bool has_log(const struct metadata *metadata) {
+    char *log = mem_new(strlen(metadata->path) + sizeof "-wal");
+    str_format(log, strlen(metadata->path) + sizeof "-wal", "%s-wal", metadata->path);
+    bool there = access(log, F_OK) == 0;
+    mem_free(log);
+    return there;
+}
+
+/* A log that a crash has left is part of the database. Its index is usually a file beside it, which
+ * would be made anew; in exclusive mode it is in memory, and without locks that mode needs no right
+ * to write. Without a log SQLite would make one; it leaves that when told that nothing ever
+ * changes.
+ */
+static int open_reading(struct metadata *metadata) {
+    bool log = has_log(metadata);
+    char *uri = uri_of(metadata->path, log ? "mode=ro" : "mode=ro&immutable=1");
+    int flags =
+        SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    int status = sqlite3_open_v2(uri, &metadata->db, flags, log ? "unix-none" : NULL);
+    mem_free(uri);
+    if (status == SQLITE_OK) {
+        /* Closing must not move the log into the database. */
+        status = sqlite3_db_config(metadata->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    }
+    if (status == SQLITE_OK) {
+        const char *exclusive = "PRAGMA locking_mode = EXCLUSIVE";
+        status = sqlite3_exec(metadata->db, exclusive, NULL, NULL, NULL);
+    }
+    if (status != SQLITE_OK) return fail(metadata, "cannot be opened");
+    int error = metadata_schema_admit(
+        metadata->db, metadata->path, metadata_schema_steps(), &metadata->problem);
+    if (!error) error = prepare_all(metadata);
+    if (!error) error = read_counter(metadata);
+    return error;
+}
+
 int metadata_open(const struct metadata_settings *settings, struct metadata **ret_metadata,
     struct metadata_problem *ret_problem) {
     static const char name[] = "/meta.db";
@@ -184,7 +234,7 @@ int metadata_open(const struct metadata_settings *settings, struct metadata **re
     metadata->path = mem_new(size);
     str_format(metadata->path, size, "%s%s", settings->directory, name);
     metadata_batch_init(&metadata->batch);
-    int error = open_all(metadata, settings);
+    int error = settings->read_only ? open_reading(metadata) : open_all(metadata, settings);
     if (error) {
         *ret_problem = metadata->problem;
         metadata_close(metadata);

@@ -61,6 +61,8 @@ struct metadata_problem {
 struct metadata_settings {
     const char *directory; /* that holds meta.db; it must exist */
     bool create;           /* make an empty database when there is none; else that is -ENOENT */
+    bool read_only;        /* changes no file and makes none, whatever a crash has left; nobody else
+                              may have it open, and nothing may be committed */
     const char *vfs;       /* SQLite's name of an I/O layer, for tests; NULL is the usual one */
 };
 

@@ -195,3 +195,20 @@ int metadata_schema_adopt(
     }
     return error;
 }
+
+int metadata_schema_admit(
+    sqlite3 *db, const char *path, struct metadata_steps steps, struct metadata_problem *problem) {
+    struct adoption adoption = {db, path, steps, problem};
+    int64_t version = 0;
+    int error = look(&adoption, &version);
+    if (!error && version == 0)
+        return metadata_problem_say(problem, -ENOENT, path, "has no definitions in it yet");
+    if (!error && version < steps.count) {
+        return metadata_problem_say(problem, -ENOTSUP, path,
+            "has version %lld, and only a broker that starts on it brings it to version %d",
+            (long long)version, steps.count);
+    }
+    if (error) return error;
+    return run(
+        &adoption, "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON", "cannot be set up");
+}

@@ -20,4 +20,8 @@ struct metadata_steps metadata_schema_steps(void);
 int metadata_schema_adopt(sqlite3 *db, const char *path, struct metadata_steps steps,
     struct metadata_problem *problem) MUST_USE;
 
+/* Looks whose database it is and whether it has the newest version; changes nothing. */
+int metadata_schema_admit(sqlite3 *db, const char *path, struct metadata_steps steps,
+    struct metadata_problem *problem) MUST_USE;
+
 #endif

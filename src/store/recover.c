@@ -197,6 +197,18 @@ static int replay_file(
     return 0;
 }
 
+static int replay_segment(
+    struct recovery *recovery, struct replay *replay, struct recover_file *file) {
+    uint32_t types = 0;
+    for (uint32_t i = 0; i < file->stretch_count; i++)
+        types |= file->stretches[i].types;
+    if ((types & replay->types) == 0) return 0;
+    int status = recover_segment_open(recovery, file);
+    if (status == 0) status = replay_file(recovery, replay, file);
+    recover_segment_close(recovery, file);
+    return status;
+}
+
 int recover_replay(
     struct recovery *recovery, uint32_t types, recover_record_fn found, void *context) {
     enum recover_verdict verdict = recover_verdict(recovery);
@@ -204,7 +216,7 @@ int recover_replay(
     check(verdict == RECOVER_CLEAN || recovery->settings.salvage);
     struct replay replay = {.types = types, .found = found, .context = context};
     for (uint32_t i = 0; i < recovery->listed_count; i++) {
-        int status = replay_file(recovery, &replay, recovery->segments[i]);
+        int status = replay_segment(recovery, &replay, recovery->segments[i]);
         if (status != 0) return status;
     }
     for (uint32_t i = 0; i < recovery->chain_count; i++) {
@@ -254,6 +266,56 @@ const char *recover_take_spare(struct recovery *recovery, uint16_t shard) {
         return file->name;
     }
     return NULL;
+}
+
+/* ---- for people ---- */
+
+const char *recover_damage_text(enum recover_damage_kind kind) {
+    switch (kind) {
+    case RECOVER_BAD_FRAME: return "not what was written";
+    case RECOVER_UNREADABLE: return "cannot be read";
+    case RECOVER_BAD_HEADER: return "its beginning is not what was written";
+    case RECOVER_MISSING: return "is missing";
+    case RECOVER_NEWER: return "written by a newer version";
+    case RECOVER_FOREIGN: return "of another node";
+    }
+    unreachable_here();
+}
+
+static const char *what_is(const struct recover_file *file) {
+    switch (file->kind) {
+    case RECOVER_FILE_LIVE:
+        if (!file->in_chain) return "journal, left over";
+        return file->cut_off ? "journal, cut off" : "journal";
+    case RECOVER_FILE_SPARE:
+    case RECOVER_FILE_HEADLESS: return "spare";
+    case RECOVER_FILE_BAD: return "unreadable";
+    case RECOVER_FILE_SEGMENT: return file->listed ? "segment" : "segment, left over";
+    }
+    unreachable_here();
+}
+
+uint32_t recover_file_count(const struct recovery *recovery) {
+    return recovery->file_count + recovery->segment_count;
+}
+
+void recover_file_at(
+    const struct recovery *recovery, uint32_t at, struct recover_file_report *ret_report) {
+    check(at < recover_file_count(recovery));
+    const struct recover_file *file = at < recovery->file_count
+                                          ? recovery->files[at]
+                                          : recovery->segments[at - recovery->file_count];
+    bool known = file->kind != RECOVER_FILE_BAD && file->kind != RECOVER_FILE_HEADLESS;
+    *ret_report = (struct recover_file_report){.what = what_is(file),
+        .known = known,
+        .bytes = file->size,
+        .frames = file->frames,
+        .records = file->records};
+    memcpy(ret_report->name, file->name, sizeof ret_report->name);
+    if (!known) return;
+    ret_report->shard = file->header.shard;
+    ret_report->number = file->header.file_no;
+    ret_report->base_lsn = file->header.base_lsn;
 }
 
 int recover_sweep(struct recovery *recovery) {

@@ -69,6 +69,9 @@ enum recover_verdict recover_verdict(const struct recovery *recovery);
 uint64_t recover_damage_count(const struct recovery *recovery);
 const struct recover_damage *recover_damage_at(const struct recovery *recovery, uint64_t at);
 
+/* What is wrong, as text that follows the file's name. */
+const char *recover_damage_text(enum recover_damage_kind kind);
+
 /* A record with the place where it was found. Borrowed for the call. */
 struct recover_record {
     bool in_segment;
@@ -119,6 +122,24 @@ void recover_segment_at(
 /* The highest segment number ever seen of that writer, listed or not, or 0: it is not to be used
  * again. */
 uint64_t recover_last_segment_number(const struct recovery *recovery, uint16_t shard);
+
+/* A file of the directory, for people. */
+struct recover_file_report {
+    const char *what; /* static text: "journal", "segment", "spare", ... */
+    char name[DISK_NAME_BYTES_MAX];
+    bool known; /* the three below could be read */
+    uint16_t shard;
+    uint64_t number;
+    uint64_t base_lsn;
+    uint64_t bytes;   /* of the file */
+    uint64_t frames;  /* good ones that count */
+    uint64_t records; /* in these */
+};
+
+/* Every file that has a name of ours: journal files, then segments, in no order. */
+uint32_t recover_file_count(const struct recovery *recovery);
+void recover_file_at(
+    const struct recovery *recovery, uint32_t at, struct recover_file_report *ret_report);
 
 /* Removes files whose making was interrupted, and segments that no manifest lists. 0 or -errno. */
 int recover_sweep(struct recovery *recovery) MUST_USE;

@@ -123,6 +123,7 @@ int recover_files_load(struct recovery *recovery) {
     for (uint32_t i = 0; i < recovery->segment_count && status == 0; i++) {
         status = open_file(recovery, recovery->segments[i]);
         if (status == 0) recover_segment_judge(recovery, recovery->segments[i]);
+        recover_segment_close(recovery, recovery->segments[i]);
     }
     return status;
 }

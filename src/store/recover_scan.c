@@ -213,6 +213,8 @@ static void pass_good(struct scan *scan, const struct journal_frame *frame) {
     scan->crc = bytes ? journal_frame_crc(bytes) : 0;
     scan->crc_known = bytes != NULL;
     scan->at += frame->size;
+    scan->file->frames++;
+    scan->file->records += frame->record_count;
     recovery->counts.frames++;
     recovery->counts.records += frame->record_count;
     recovery->counts.bytes += frame->size;

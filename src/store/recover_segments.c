@@ -10,6 +10,17 @@
 #include "store/plant.h"
 #include "store/recover_state.h"
 
+int recover_segment_open(struct recovery *recovery, struct recover_file *file) {
+    struct disk *disk = recovery->settings.disk;
+    int status = disk_open(disk, file->name, &file->handle);
+    return status == 0 ? 0 : disk_open(disk, file->name, &file->handle);
+}
+
+void recover_segment_close(struct recovery *recovery, struct recover_file *file) {
+    disk_close(recovery->settings.disk, file->handle);
+    file->handle = NULL;
+}
+
 void recover_segment_judge(struct recovery *recovery, struct recover_file *file) {
     file->kind = RECOVER_FILE_BAD;
     if (file->size < FILE_HEADER_BYTES) return;
@@ -53,26 +64,33 @@ static struct recover_file *find(
     return header->shard == shard && header->file_no == segment->number ? *found : NULL;
 }
 
+/* Why the header of a file cannot be read, or 0: then it is not what was written. */
+static int header_error(struct recovery *recovery, struct recover_file *file) {
+    int status = recover_segment_open(recovery, file);
+    if (status != 0) return -status;
+    recover_reader_set(&recovery->reader, file);
+    bool given = file->size < FILE_HEADER_BYTES ||
+                 recover_reader_get(recovery, &recovery->reader, 0, FILE_HEADER_BYTES);
+    recover_segment_close(recovery, file);
+    return given ? 0 : recovery->reader.error;
+}
+
 /* Reports the one with the right name and not the right header, or that there is none. */
 static void report_missing(
     struct recovery *recovery, uint16_t shard, const struct segment_ref *segment) {
     char name[DISK_NAME_BYTES_MAX];
     segment_name(segment->file_id, name);
-    struct recover_damage *damage = NULL;
-    for (uint32_t i = 0; i < recovery->segment_count && !damage; i++) {
-        struct recover_file *file = recovery->segments[i];
-        if (strcmp(file->name, name) != 0) continue;
-        recover_reader_set(&recovery->reader, file);
-        bool readable = file->size < FILE_HEADER_BYTES ||
-                        recover_reader_get(recovery, &recovery->reader, 0, FILE_HEADER_BYTES);
-        damage = recover_damage_add(
-            recovery, readable ? RECOVER_BAD_HEADER : RECOVER_UNREADABLE, file, 0);
-        if (!damage) return;
-        damage->error = readable ? 0 : recovery->reader.error;
-    }
-    if (!damage) damage = recover_damage_add(recovery, RECOVER_MISSING, NULL, 0);
+    struct recover_file *file = NULL;
+    for (uint32_t i = 0; i < recovery->segment_count && !file; i++)
+        if (strcmp(recovery->segments[i]->name, name) == 0) file = recovery->segments[i];
+    int error = file ? header_error(recovery, file) : 0;
+    enum recover_damage_kind kind = !file   ? RECOVER_MISSING
+                                    : error ? RECOVER_UNREADABLE
+                                            : RECOVER_BAD_HEADER;
+    struct recover_damage *damage = recover_damage_add(recovery, kind, file, 0);
     if (!damage) return;
     memcpy(damage->name, name, sizeof name);
+    damage->error = error;
     damage->shard = shard;
     damage->file_no = segment->number;
 }
@@ -119,6 +137,18 @@ static int by_writer_and_number(const void *a, const void *b) {
     return 0;
 }
 
+static void check_listed(struct recovery *recovery, struct recover_file *file) {
+    int status = recover_segment_open(recovery, file);
+    if (status == 0) {
+        recover_segment_scan(recovery, file);
+    } else {
+        struct recover_damage *damage = recover_damage_add(recovery, RECOVER_UNREADABLE, file, 0);
+        if (damage) damage->error = -status;
+        file->damaged = true;
+    }
+    recover_segment_close(recovery, file);
+}
+
 static void sort(struct recovery *recovery, int (*order)(const void *, const void *)) {
     if (recovery->segment_count == 0) return;
     qsort(recovery->segments, recovery->segment_count, sizeof(struct recover_file *), order);
@@ -140,7 +170,7 @@ void recover_segments_check(struct recovery *recovery) {
     }
     sort(recovery, by_writer_and_number);
     for (uint32_t i = 0; i < recovery->listed_count; i++)
-        recover_segment_scan(recovery, recovery->segments[i]);
+        check_listed(recovery, recovery->segments[i]);
 }
 
 uint32_t recover_segment_count(const struct recovery *recovery) {

@@ -25,7 +25,7 @@ struct recover_stretch {
 
 struct recover_file {
     char name[DISK_NAME_BYTES_MAX];
-    struct disk_file *handle;
+    struct disk_file *handle; /* of a segment only while it is read: there may be many */
     uint64_t size;
     enum recover_file_kind kind;
     struct file_header header;
@@ -35,9 +35,11 @@ struct recover_file {
     bool mark_needed; /* to explain where a chain begins */
     bool taken;       /* given away as a spare */
     bool in_chain;
-    bool cut_off; /* of a chain, behind its torn tail */
-    bool listed;  /* a segment that a manifest lists */
-    bool damaged; /* a segment in which something is not as it was written */
+    bool cut_off;     /* of a chain, behind its torn tail */
+    bool listed;      /* a segment that a manifest lists */
+    bool damaged;     /* a segment in which something is not as it was written */
+    uint64_t frames;  /* good ones, as far as they were looked at */
+    uint64_t records; /* in these */
     struct recover_file *successor;
     struct recover_stretch *stretches;
     uint32_t stretch_count;
@@ -106,6 +108,11 @@ void recover_chains_form(struct recovery *recovery);
 /* Checks the frames of a chain, cuts it, reports damage. */
 void recover_chain_scan(struct recovery *recovery, struct recover_chain *chain);
 
+/* Opens a segment's file for reading, which is tried twice as reading is; closes it. 0 or -errno.
+ */
+int recover_segment_open(struct recovery *recovery, struct recover_file *file) MUST_USE;
+void recover_segment_close(struct recovery *recovery, struct recover_file *file);
+
 /* Reads a segment's header. */
 void recover_segment_judge(struct recovery *recovery, struct recover_file *file);
 
@@ -113,7 +120,7 @@ void recover_segment_judge(struct recovery *recovery, struct recover_file *file)
  * takes the others for left over. The chains must have been scanned. */
 void recover_segments_check(struct recovery *recovery);
 
-/* Checks the frames of a segment, reports damage. */
+/* Checks the frames of a segment, which is open, and reports damage. */
 void recover_segment_scan(struct recovery *recovery, struct recover_file *file);
 
 /* Reports files without a header that hold frames of a writer of whom nothing else is left. */

@@ -35,6 +35,7 @@ class BrokerProcess:
         self.folder = folder
         self.shards = shards
         self.port, self.management_port, self.metrics_port = free_ports(3)
+        self.flags = []
         self.process = None
         self.lines = collections.deque(maxlen=LINES_KEPT)
         self.reports = []
@@ -45,7 +46,8 @@ class BrokerProcess:
         command = [str(self.binary), "--listen", f"127.0.0.1:{self.port}",
                    "--management", f"127.0.0.1:{self.management_port}",
                    "--metrics", f"127.0.0.1:{self.metrics_port}",
-                   "--data-dir", str(self.folder), "--shards", str(self.shards)]
+                   "--data-dir", str(self.folder), "--shards", str(self.shards),
+                   *self.flags]
         if config:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder.with_suffix(".conf")

@@ -78,8 +78,8 @@ def start_broker(request, tmp_path):
         pytest.skip("stops and starts the broker, which only works with one of our own")
     started = []
 
-    def start(config=None):
-        folder = tmp_path / f"data{len(started)}"
+    def start(config=None, folder=None):
+        folder = folder or tmp_path / f"data{len(started)}"
         process = BrokerProcess(godwit_binary(), folder, request.config.getoption("--shards"))
         process.start(config)
         started.append(process)

@@ -511,6 +511,116 @@ static void damage_is_told(void **state) {
     refuses(place, -EBADMSG, "restore it from a backup");
 }
 
+/* --- reading only */
+
+enum { FILE_BYTES_MAX = 4 * 1024 * 1024, FILES_MAX = 8 };
+
+/* A file of the directory and what is in it. */
+struct held {
+    char name[64];
+    uint8_t *data;
+    size_t size;
+    struct timespec changed;
+};
+
+/* Everything in the directory, by name. */
+static size_t hold(struct place *place, struct held *held) {
+    DIR *folder = opendir(place->directory);
+    const struct dirent *entry;
+    size_t count = 0;
+    while ((entry = readdir(folder)) != NULL) {
+        if (entry->d_name[0] == '.') continue;
+        struct held *file = &held[count++];
+        struct stat about;
+        str_format(file->name, sizeof file->name, "%s", entry->d_name);
+        int fd = openat(dirfd(folder), entry->d_name, O_RDONLY);
+        assert_int_equal(fstat(fd, &about), 0);
+        file->changed = about.st_mtim;
+        file->data = mem_new(FILE_BYTES_MAX);
+        file->size = (size_t)read(fd, file->data, FILE_BYTES_MAX);
+        close(fd);
+    }
+    closedir(folder);
+    return count;
+}
+
+static void let_go(struct held *held, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        mem_free(held[i].data);
+}
+
+/* Closes as a process does that is killed: what closing does is undone. */
+static void crash(struct place *place) {
+    struct held held[FILES_MAX];
+    size_t count = hold(place, held);
+    assert_int_equal(count, 3); /* the database, its log, and the log's index */
+    metadata_close(place->metadata);
+    place->metadata = NULL;
+    for (size_t i = 0; i < count; i++) {
+        char path[PATH_BYTES + 64];
+        str_format(path, sizeof path, "%s/%s", place->directory, held[i].name);
+        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        assert_int_equal(write(fd, held[i].data, held[i].size), held[i].size);
+        close(fd);
+    }
+    let_go(held, count);
+}
+
+static int try_read(struct place *place) {
+    struct metadata_settings settings = {.directory = place->directory, .read_only = true};
+    return metadata_open(&settings, &place->metadata, &place->problem);
+}
+
+/* Reads all there is, and finds the directory as it was. */
+static void read_and_compare(struct place *place, const char *row) {
+    struct held before[FILES_MAX], after[FILES_MAX];
+    size_t count = hold(place, before);
+    assert_int_equal(try_read(place), 0);
+    assert_true(has(place, row));
+    assert_int_equal(metadata_verify(place->metadata), 0);
+    metadata_close(place->metadata);
+    place->metadata = NULL;
+    assert_int_equal(hold(place, after), count);
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(before[i].name, after[i].name);
+        assert_int_equal(before[i].size, after[i].size);
+        assert_memory_equal(before[i].data, after[i].data, before[i].size);
+        assert_memory_equal(&before[i].changed, &after[i].changed, sizeof before[i].changed);
+    }
+    let_go(before, count);
+    let_go(after, count);
+}
+
+static void reading_changes_nothing(void **state) {
+    struct place *place = *state;
+    put_vhost(place, "in the database");
+    commit(place);
+    reopen(place);
+    put_vhost(place, "v2");
+    commit(place);
+    crash(place);
+    read_and_compare(place, "0:v2");
+    assert_int_equal(try_open(place, false), 0);
+    metadata_close(place->metadata); /* in order: no log is left */
+    place->metadata = NULL;
+    read_and_compare(place, "0:v2");
+}
+
+static void reading_refuses_what_it_does_not_know(void **state) {
+    struct place *place = *state;
+    metadata_close(place->metadata);
+    place->metadata = NULL;
+    change_file(place, "PRAGMA user_version = 99");
+    assert_int_equal(try_read(place), -ENOTSUP);
+    assert_int_equal(unlink(place->file), 0);
+    assert_int_equal(try_read(place), -ENOENT);
+    assert_int_not_equal(access(place->file, F_OK), 0);
+    int fd = open(place->file, O_WRONLY | O_CREAT, 0600);
+    close(fd);
+    assert_int_equal(try_read(place), -ENOENT);
+    assert_non_null(strstr(place->problem.text, "no definitions"));
+}
+
 /* --- migrations */
 
 static int adopt(struct place *place, const char *const *steps, int count) {
@@ -563,6 +673,8 @@ int main(void) {
         WITH_FILE(bad_counter_is_refused),
         cmocka_unit_test_setup_teardown(absent_is_made_only_when_asked, set_up, tear_down),
         WITH_FILE(damage_is_told),
+        WITH_FILE(reading_changes_nothing),
+        WITH_FILE(reading_refuses_what_it_does_not_know),
         WITH_FILE(older_is_migrated_in_one_transaction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "admin/row.h"
-#include "admin/value.h"
+#include "amqp/value.h"
 
 static const struct row_place place = {.vhost = "/", .node = "godwit@host"};
 

@@ -368,6 +368,28 @@ static void segments_outlive_their_chain(void **state) {
     owner_free(owner);
 }
 
+/* What a killed process left in the page cache is made stable by who builds on it, not by a look.
+ */
+static void a_look_makes_nothing_stable(void **state) {
+    (void)state;
+    struct owner *owner = owner_with_segment();
+    for (int i = 0; i < 2; i++) {
+        struct sim_file *file = file_of(owner, "0000000000001001.segment");
+        memset(file->stable, 0, file->size);
+        uint64_t operations = owner->platter.operations;
+        recover_close(look(owner, false));
+        assert_true(owner->platter.operations > operations);
+        assert_int_not_equal(memcmp(file->stable, file->seen, file->size), 0);
+        struct recover_settings settings = {
+            .disk = &owner->platter.ports[1].disk, .node_id = "a node"};
+        struct recovery *recovery = NULL;
+        assert_int_equal(recover_open(&settings, &recovery), 0);
+        assert_memory_equal(file->stable, file->seen, file->size);
+        recover_close(recovery);
+    }
+    owner_free(owner);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_listed_comes_back),
@@ -378,6 +400,7 @@ int main(void) {
         cmocka_unit_test(what_is_missing_is_named),
         cmocka_unit_test(a_newer_or_foreign_segment_is_refused),
         cmocka_unit_test(segments_outlive_their_chain),
+        cmocka_unit_test(a_look_makes_nothing_stable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

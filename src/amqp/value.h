@@ -1,6 +1,6 @@
 /* value: AMQP's values as JSON. */
-#ifndef ADMIN_VALUE_H
-#define ADMIN_VALUE_H
+#ifndef AMQP_VALUE_H
+#define AMQP_VALUE_H
 
 #include <jansson.h>
 

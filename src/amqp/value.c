@@ -1,5 +1,5 @@
 /* value: AMQP's values as JSON. */
-#include "admin/value.h"
+#include "amqp/value.h"
 
 #include "amqp/table.h"
 #include "base/limits.h"
