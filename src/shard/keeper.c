@@ -302,12 +302,12 @@ void keeper_take_settlements(struct keeper *keeper, struct queue_slot *slot) {
             keeper->last_position = position;
     }
     keeper->retirement.changed |= settlements->dropped.count != 0;
-    if (shelf->emptied) retirement_on_emptied(&keeper->retirement);
-    shelf->emptied = false;
     for (uint32_t i = 0; i < settlements->dropped.count; i++) {
         const struct range *run = &settlements->dropped.list[i];
         shelf_drop(shelf, run->seq, run->count, keeper->shard->number);
     }
+    if (shelf->emptied) retirement_on_emptied(&keeper->retirement);
+    shelf->emptied = false;
     settlements_clear(settlements);
 }
 
@@ -396,7 +396,9 @@ static void release_in_spite(struct keeper *keeper) {
         fifo_drop(&keeper->limits);
     }
     for (uint32_t left = keeper->mail.count; left != 0; left--) {
-        struct held_mail held = *(struct held_mail *)fifo_first(&keeper->mail);
+        const struct held_mail *first = fifo_first(&keeper->mail);
+        check(first != NULL);
+        struct held_mail held = *first;
         fifo_drop(&keeper->mail);
         if (promises_nothing(&held.mail))
             *mesh_post(shard->broker->mesh, shard->number, held.to) = held.mail;
