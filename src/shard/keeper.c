@@ -470,7 +470,10 @@ bool keeper_turn(struct keeper *keeper) {
     release_mail(keeper);
     if (keeper->stopped) release_in_spite(keeper);
     count_written(keeper);
-    return retirement_turn(&keeper->retirement);
+    uint64_t staged = keeper->last_position;
+    bool more = retirement_turn(&keeper->retirement);
+    /* What it has put needs another turn of the journal. */
+    return more || keeper->last_position != staged;
 }
 
 uint64_t keeper_due(const struct keeper *keeper) {
