@@ -133,6 +133,8 @@ static void choose(struct retirement *retirement) {
     retirement->awaits_file = false;
     for (uint32_t i = 0; i < keeper->archive_count; i++) {
         struct archive *archive = &keeper->archives[i];
+        /* Of a journal that has stopped nothing can be given back: it cannot say so. */
+        if (journal_stopped(archive->journal)) continue;
         if (choose_journal_file(archive, &retirement->evacuation) ||
             choose_segments(archive, &retirement->evacuation)) {
             send_evacuation(retirement);
