@@ -13,7 +13,7 @@ enum { REST_ROUNDS_MAX = 2000, REST_ROUND_MS = 50 };
 
 /* ---- birth ---- */
 
-void life_begin(struct world *world) {
+static void make_broker(struct world *world) {
     struct broker_settings settings = {
         .session = {.product = "Godwit",
             .version = "sim",
@@ -34,9 +34,6 @@ void life_begin(struct world *world) {
         (void)shard_new(world->broker, i, &world->io[i]);
     for (uint32_t i = 0; i < ACTORS_MAX; i++)
         world->asleep[i] = false;
-    if (!world->vault) return;
-    vault_recover(world->vault);
-    inspect_recovered(world);
 }
 
 /* ---- death ---- */
@@ -106,6 +103,18 @@ void life_end(struct world *world) {
     }
     vault_crash(world->vault, false);
     lay_to_rest(world);
+}
+
+void life_begin(struct world *world) {
+    make_broker(world);
+    if (!world->vault) return;
+    if (!vault_recover(world->vault)) {
+        vault_crash(world->vault, false);
+        lay_to_rest(world);
+        make_broker(world);
+        check(vault_recover(world->vault));
+    }
+    inspect_recovered(world);
 }
 
 /* As another number of shards. */

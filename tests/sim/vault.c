@@ -86,6 +86,7 @@ struct vault *vault_new(struct world *world) {
     struct prng *storage = &world->storage;
     vault->world = world;
     platter_init(&vault->platter, prng_next(storage));
+    vault->platter.fail_at = world->verdict->fail_at;
     vault->calls = vault->platter.ports[0].disk.calls;
     memory_definitions_init(&vault->definitions);
     vault->definitions_calls = vault->definitions.definitions;
@@ -120,6 +121,13 @@ static struct disk *open_port(void *context, uint32_t shard) {
     return &vault->platter.ports[vault->port_count++].disk;
 }
 
+/* Whether this failure is the ladder's. */
+static bool forgive(struct vault *vault) {
+    if (!vault->platter.fired || vault->forgiven) return false;
+    world_trace(vault->world, "---- recovery has failed, once");
+    return vault->forgiven = true;
+}
+
 static void fail_damaged(struct vault *vault, const struct recovery *recovery) {
     if (recover_damage_count(recovery) == 0)
         world_fail(vault->world, damage, "recovery refuses, but names no damage");
@@ -147,9 +155,10 @@ struct disk *vault_reader(struct vault *vault) {
     return &vault->platter.ports[RECOVERY_PORT].disk;
 }
 
-void vault_recover(struct vault *vault) {
+/* Reads everything; the first failure is told in `ret_why`. */
+static int recall_all(struct vault *vault, struct recall **ret_recall,
+    struct restore_index *index, struct recall_report *report, const char **ret_why) {
     struct world *world = vault->world;
-    forget_ports(vault);
     struct recall_settings settings = {
         .disk = vault_reader(vault),
         .keeper = vault->settings,
@@ -157,17 +166,28 @@ void vault_recover(struct vault *vault) {
         .context = vault,
     };
     settings.keeper.seed = prng_next(&world->storage);
+    struct metadata_problem problem;
+    *ret_why = "recovery";
+    int status = recall_begin(world->broker, &settings, ret_recall);
+    if (status != 0) return status;
+    *ret_why = "loading definitions";
+    status = registrar_load(world->registrar, index, &problem);
+    if (status != 0) return status;
+    *ret_why = "recalling messages";
+    return recall_finish(*ret_recall, index, report);
+}
+
+bool vault_recover(struct vault *vault) {
+    struct world *world = vault->world;
     struct recall *recall = NULL;
     struct restore_index index = {0};
-    struct metadata_problem problem;
-    struct recall_report report;
-    int status = recall_begin(world->broker, &settings, &recall);
-    if (status == -EBADMSG) fail_damaged(vault, recall_recovery(recall));
-    if (status != 0) world_fail(world, damage, "recovery fails with %d", status);
-    status = registrar_load(world->registrar, &index, &problem);
-    if (status != 0) world_fail(world, damage, "definitions cannot be loaded: %s", problem.text);
-    status = recall_finish(recall, &index, &report);
-    if (status != 0) world_fail(world, damage, "messages cannot be recalled: %d", status);
+    struct recall_report report = {0};
+    const char *why = NULL;
+    forget_ports(vault);
+    int status = recall_all(vault, &recall, &index, &report, &why);
+    bool forgiven = status != 0 && forgive(vault);
+    if (status == -EBADMSG && !forgiven) fail_damaged(vault, recall_recovery(recall));
+    if (status != 0 && !forgiven) world_fail(world, damage, "%s fails with %d", why, status);
     if (report.incomplete != 0)
         world_fail(world, damage, "%llu messages lack parts", (unsigned long long)report.incomplete);
     world_trace(world, "---- recovered: %llu files, %llu segments, %llu queues, %llu messages",
@@ -175,6 +195,7 @@ void vault_recover(struct vault *vault) {
         (unsigned long long)report.queues, (unsigned long long)report.messages);
     recall_close(recall);
     restore_index_deinit(&index);
+    return !forgiven;
 }
 
 /* ---- what happens ---- */

@@ -46,6 +46,9 @@ struct verdict {
     uint64_t hash; /* of all that happened */
     uint64_t letters;
     uint64_t deliveries;
+    uint64_t operations; /* of the disk */
+    uint64_t fail_at;    /* the one of them that is to fail, and no other; 0: as the seed says */
+    bool fired;          /* it did */
     enum checker checker; /* none: nothing was found */
     char text[480];
 };

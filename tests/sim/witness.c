@@ -151,7 +151,7 @@ void witness_bounds(struct world *world) {
             check_segments(world, archive, &segments);
         }
     }
-    if (world->swarm.disk_faults) return; /* which leave files behind until the next start */
+    if (world->swarm.disk_faults || world->vault->platter.fired) return; /* which leave files behind until the next start */
     const struct platter *platter = &world->vault->platter;
     if (count_names(platter, ".segment") != segments)
         world_fail(world, bounded, "there are %u segments on disk, %u count",

@@ -52,7 +52,7 @@ struct world {
 };
 
 /* Runs one seed from the big bang to the last released byte. Returns only when nothing was found;
- * the rest is in `verdict`. */
+ * the rest is in `verdict`, whose fail_at is looked at. */
 void world_run(uint64_t seed, struct verdict *verdict, bool verbose);
 
 /* A new connection to the broker, which one of the shards will adopt. Owned by the world. */
