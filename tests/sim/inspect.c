@@ -29,8 +29,8 @@ static struct letter *letter_of(struct card *card, const struct message *message
 }
 
 /* Which letters are there, in the order of each publisher. */
-static void look_into(struct card *card, const struct card_queue *known, const struct queue *queue,
-    bool *ret_there) {
+static void look_into(
+    struct card *card, const struct card_queue *known, const struct queue *queue, bool *ret_there) {
     uint32_t *last = mem_new_array(LANE_UIDS_MAX, sizeof *last);
     const struct message *message = NULL;
     uint64_t seq = 0;

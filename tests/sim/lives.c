@@ -26,8 +26,7 @@ static void make_broker(struct world *world) {
             world->swarm.alarms ? 20000 + prng_below(&world->secrets, 200000) : INT64_MAX,
         .hash_seed = prng_next(&world->secrets),
     };
-    struct definitions *definitions =
-        world->vault ? &world->vault->definitions.definitions : NULL;
+    struct definitions *definitions = world->vault ? &world->vault->definitions.definitions : NULL;
     world->broker = broker_new(world->swarm.shards, &settings, world_bell, world);
     world->registrar = registrar_new(world->broker, definitions);
     for (uint32_t i = 0; i < world->swarm.shards; i++)

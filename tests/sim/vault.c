@@ -58,8 +58,8 @@ static const struct disk_calls GHOST_CALLS = {
 /* ---- its definitions ---- */
 
 static struct vault *vault_of(struct definitions *definitions) {
-    return CONTAINER_OF(
-        CONTAINER_OF(definitions, struct memory_definitions, definitions), struct vault, definitions);
+    return CONTAINER_OF(CONTAINER_OF(definitions, struct memory_definitions, definitions),
+        struct vault, definitions);
 }
 
 static void ghost_commit(
@@ -74,8 +74,8 @@ static bool ghost_done(struct definitions *definitions, struct definitions_outco
     struct vault *vault = vault_of(definitions);
     if (!vault->ghost_commit) return false;
     vault->ghost_commit = false;
-    *ret_outcome = (struct definitions_outcome){
-        .id_first = (uint64_t)1 << 60, .id_count = vault->ghost_ids};
+    *ret_outcome =
+        (struct definitions_outcome){.id_first = (uint64_t)1 << 60, .id_count = vault->ghost_ids};
     return true;
 }
 
@@ -156,8 +156,8 @@ struct disk *vault_reader(struct vault *vault) {
 }
 
 /* Reads everything; the first failure is told in `ret_why`. */
-static int recall_all(struct vault *vault, struct recall **ret_recall,
-    struct restore_index *index, struct recall_report *report, const char **ret_why) {
+static int recall_all(struct vault *vault, struct recall **ret_recall, struct restore_index *index,
+    struct recall_report *report, const char **ret_why) {
     struct world *world = vault->world;
     struct recall_settings settings = {
         .disk = vault_reader(vault),
@@ -189,7 +189,8 @@ bool vault_recover(struct vault *vault) {
     if (status == -EBADMSG && !forgiven) fail_damaged(vault, recall_recovery(recall));
     if (status != 0 && !forgiven) world_fail(world, damage, "%s fails with %d", why, status);
     if (report.incomplete != 0)
-        world_fail(world, damage, "%llu messages lack parts", (unsigned long long)report.incomplete);
+        world_fail(
+            world, damage, "%llu messages lack parts", (unsigned long long)report.incomplete);
     world_trace(world, "---- recovered: %llu files, %llu segments, %llu queues, %llu messages",
         (unsigned long long)report.files, (unsigned long long)report.segments,
         (unsigned long long)report.queues, (unsigned long long)report.messages);
@@ -271,8 +272,8 @@ void vault_crash(struct vault *vault, bool power_loss) {
     }
     vault->ghost_commit = vault->definitions.under_way || vault->definitions.ended;
     vault->ghost_ids = vault->definitions.ids;
-    memory_definitions_crash(
-        &vault->definitions, vault->definitions.under_way && prng_chance(&vault->world->storage, 50));
+    memory_definitions_crash(&vault->definitions,
+        vault->definitions.under_way && prng_chance(&vault->world->storage, 50));
     vault->definitions.definitions.commit = ghost_commit;
     vault->definitions.definitions.done = ghost_done;
 }

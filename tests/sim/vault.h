@@ -8,9 +8,10 @@
 #ifndef SIM_VAULT_H
 #define SIM_VAULT_H
 
+#include "unit/memory_definitions.h"
+
 #include "shard/keeper.h"
 #include "store/disk_sim.h"
-#include "unit/memory_definitions.h"
 
 struct world;
 

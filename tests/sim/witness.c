@@ -18,8 +18,8 @@ enum { CONFIRMS_PER_LOOK = 60 };
 
 struct look {
     struct world *world;
-    uint32_t number; /* of the letter that is looked for */
-    uint64_t queue;  /* the id of the queue that it is in */
+    uint32_t number;    /* of the letter that is looked for */
+    uint64_t queue;     /* the id of the queue that it is in */
     uint8_t head[2048]; /* of the first PART that was read last */
     size_t head_size;
     bool found;
@@ -81,8 +81,7 @@ void witness_confirm(struct world *world, const struct letter *letter) {
         uint64_t id = inspect_waiting(world, known, letter);
         struct look look = {.world = world, .number = number, .queue = id};
         if (id == 0) continue;
-        if (!memory_definitions_have(
-                &world->vault->definitions, METADATA_QUEUE, known->name, NULL))
+        if (!memory_definitions_have(&world->vault->definitions, METADATA_QUEUE, known->name, NULL))
             world_fail(world, early_confirm, "message %u is confirmed before its queue %s is kept",
                 number, known->name);
         if (!is_stable(&look))
@@ -151,7 +150,8 @@ void witness_bounds(struct world *world) {
             check_segments(world, archive, &segments);
         }
     }
-    if (world->swarm.disk_faults || world->vault->platter.fired) return; /* which leave files behind until the next start */
+    if (world->swarm.disk_faults || world->vault->platter.fired)
+        return; /* which leave files behind until the next start */
     const struct platter *platter = &world->vault->platter;
     if (count_names(platter, ".segment") != segments)
         world_fail(world, bounded, "there are %u segments on disk, %u count",
