@@ -514,3 +514,19 @@ void keeper_check(const struct keeper *keeper) {
             check(file->number != 0);
     }
 }
+
+void keeper_check_queue(const struct queue_slot *slot) {
+    const struct shelf *shelf = slot->shelf;
+    shelf_check(shelf);
+    if (queue_gone(slot->queue)) return;
+    uint64_t seq = 0;
+    check(
+        !queue_next_kept(slot->queue, &seq, shelf->count ? shelf->stays[0].first_seq : UINT64_MAX));
+    for (uint32_t i = 0; i < shelf->count; i++) {
+        uint64_t live = 0;
+        for (seq = shelf->stays[i].first_seq;
+             queue_next_kept(slot->queue, &seq, shelf_end(shelf, i)); seq++)
+            live++;
+        check(live == shelf->stays[i].live);
+    }
+}

@@ -182,4 +182,7 @@ uint64_t keeper_stage_in(struct archive *archive, const struct record *record, v
 /* Checks the invariants. */
 void keeper_check(const struct keeper *keeper);
 
+/* The same for a kept queue: its shelf counts exactly what it holds. O(n). */
+void keeper_check_queue(const struct queue_slot *slot);
+
 #endif

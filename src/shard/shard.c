@@ -383,6 +383,7 @@ bool shard_idle(const struct shard *shard) {
 void shard_check(struct shard *shard) {
     for (uint32_t i = 0; i < shard->queue_capacity; i++) {
         if (shard->queues[i].queue) queue_check(shard->queues[i].queue);
+        if (shard->queues[i].shelf) keeper_check_queue(&shard->queues[i]);
     }
     for (uint32_t i = 0; i < shard->client_capacity; i++) {
         struct client *client = shard->clients[i];
