@@ -434,7 +434,7 @@ static void act_declare(struct lane *lane) {
     bool no_wait = world_of(lane)->swarm.no_wait && chance(lane, 20);
     struct method method = {.kind = METHOD_queue_declare,
         .queue_declare = {.queue = bytes_text(queue->name),
-            .durable = chance(lane, 10),
+            .durable = chance(lane, world_of(lane)->vault ? 40 : 10),
             .auto_delete = chance(lane, 40) && queue->name[1] > '2',
             .no_wait = no_wait}};
     lane->risky = true;

@@ -287,6 +287,25 @@ static void check_survival(struct card *card, const struct card_queue *queue,
             number, state_names[copy->state], queue->name);
 }
 
+void card_recovered_elsewhere(
+    struct card *card, struct card_queue *queue, struct letter *letter, bool there) {
+    if (!there && !queue->copies) return;
+    struct copy *copy = card_copy(card, queue, letter);
+    uint32_t number = card_number(card, letter);
+    if (there && (!letter->persistent || copy->state == COPY_GONE))
+        world_fail(card->world, resurrected, "message %u is in %s after the crash, though %s",
+            number, queue->name,
+            letter->persistent ? "it was not there after an earlier one" : "nothing keeps it");
+    if (there && (letter->fate == LETTER_DEAD || letter->fate == LETTER_KEPT))
+        world_fail(card->world, phantom, "message %u is in %s after the crash", number, queue->name);
+    copy->confused = false;
+    copy->carried = there;
+    copy->seen = copy->seen && (copy->flagged || !queue->blind);
+    copy->flagged = there && copy->seen;
+    if (there) letter->fate = LETTER_SURE;
+    copy->state = !there ? COPY_GONE : copy->seen ? COPY_RELEASED : COPY_UNSEEN;
+}
+
 void card_recovered(
     struct card *card, struct card_queue *queue, struct letter *letter, bool there) {
     if (!there && !(letter->targets & 1u << (queue - card->queues))) return;

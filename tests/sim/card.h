@@ -154,6 +154,10 @@ void card_crash(struct card *card);
 /* After that: whether a letter is in this stable queue. */
 void card_recovered(struct card *card, struct card_queue *queue, struct letter *letter, bool there);
 
+/* The same for a queue that comes and goes, of which it is not known what must be there. */
+void card_recovered_elsewhere(
+    struct card *card, struct card_queue *queue, struct letter *letter, bool there);
+
 /* Messages that must be ready in a stable queue, and how many more may be. */
 void card_ready(struct card *card, uint32_t queue, uint32_t *ret_least, uint32_t *ret_most);
 

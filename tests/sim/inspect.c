@@ -96,6 +96,19 @@ static void inspect_queue(struct world *world, uint32_t at) {
     known->purged_at = 0;
 }
 
+/* Queues that come and go: what is there must be right; what is not may have been deleted. */
+static void inspect_elsewhere(struct world *world, struct card_queue *known) {
+    struct card *card = world->card;
+    const struct queue *queue = find(world, known);
+    if (queue && known->exclusive)
+        world_fail(world, resurrected, "the queue %s has survived the crash", known->name);
+    bool *there = mem_new_array(LETTERS_MAX, sizeof *there);
+    if (queue) look_into(card, known, queue, true, there);
+    for (uint32_t i = 0; i < card->letter_count; i++)
+        card_recovered_elsewhere(card, known, &card->letters[i], there[i]);
+    mem_free(there);
+}
+
 /* ---- what was settled for good ---- */
 
 static void note_departed(struct world *world, uint32_t at) {
@@ -180,7 +193,10 @@ static void inspect_bindings(struct world *world, uint32_t at) {
 void inspect_recovered(struct world *world) {
     struct card *card = world->card;
     for (uint32_t i = 0; i < card->queue_count; i++) {
-        if (!card->queues[i].stable) continue;
+        if (!card->queues[i].stable) {
+            inspect_elsewhere(world, &card->queues[i]);
+            continue;
+        }
         inspect_queue(world, i);
         if (world->founded && card->queues[i].durable && world->swarm.durable_exchanges)
             inspect_bindings(world, i);
