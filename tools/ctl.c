@@ -166,6 +166,7 @@ static void print_status(json_t *overview, json_t *node) {
     printf("Node name: %s\n", text_of(overview, "node"));
     printf("Shards: %lld\n", number_of(node, "processors"));
     printf("Data directory: %s\n", text_of(node, "data_dir"));
+    printf("Durability: %s\n", text_of(node, "durability"));
     printf("\nAlarms\n\n%s\n", alarms_text(node));
     printf("\nMemory\n\n");
     printf("Resident: %.1f MiB\n", (double)number_of(node, "mem_used") / mebibyte);

@@ -95,7 +95,8 @@ struct admin *admin_new(struct broker *broker, const struct admin_settings *sett
     admin->broker = broker;
     admin->node = (struct node){.broker = broker,
         .data_dir = settings->data_dir,
-        .descriptors_max = settings->descriptors_max};
+        .descriptors_max = settings->descriptors_max,
+        .synced = settings->synced};
     node_init(&admin->node);
     api_init(&admin->api, &admin->node);
     admin->loop = loop_new(&ADMIN_ACTOR, admin);

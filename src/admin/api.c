@@ -81,7 +81,8 @@ static void answer_healthy(struct question *question) {
 static void answer_health(struct question *question) {
     const char *alarm = broker_alarm(question->api->node->broker);
     char text[64];
-    str_format(text, sizeof text, "%s\n", alarm ? alarm : "ok");
+    const char *good = question->api->node->synced ? "ok" : "ok, durability os";
+    str_format(text, sizeof text, "%s\n", alarm ? alarm : good);
     web_answer(question->call, alarm ? 503 : 200, "text/plain", bytes_text(text));
 }
 

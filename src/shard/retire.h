@@ -125,7 +125,7 @@ bool evacuate_turn(struct retirement *retirement);
 /* A segment has been written, or could not be. */
 void evacuate_on_built(struct retirement *retirement, struct building *building);
 
-/* Stages the list of a archive's segments in its journal; gives the position there. */
+/* Stages the list of an archive's segments in its journal; gives the position there. */
 struct archive;
 uint64_t retire_put_manifest(struct archive *archive);
 
