@@ -130,6 +130,7 @@ class Card:
         self.taken_until = {}
         self.removals = {}
         self.fuse = None
+        self.is_stopping = False
         self.failures = []
         self.tolerate = frozenset(tolerate)
         self.tolerated = collections.defaultdict(list)
@@ -360,7 +361,7 @@ class Card:
             outcome = entry.message.outcome
             never = outcome in ("rolled back", "never committed", "returned")
             self.fail("phantom" if never else "resurrected", f"came to {hand}: {entry}")
-        elif entry.state in (HELD, SETTLED):
+        elif entry.state in (HELD, SETTLED) and not self.is_stopping:
             self.fail("duplicate", f"came to {hand}: {entry}")
         self.looked["resurrected"] += 1
         self.looked["duplicate"] += 1
@@ -533,8 +534,16 @@ class Card:
     def life_begins(self):
         with self.lock:
             self.life += 1
+            self.is_stopping = False
             self.life_start = self.tick("start")
             self.forget_old()
+
+    def stopping(self):
+        """SIGTERM is about to be sent: the broker closes connections, one after the other. What one
+        held, or acked too late, may come to another that is still open."""
+        with self.lock:
+            self.tick("stopping")
+            self.is_stopping = True
 
     def life_ended(self, cleanly):
         """The broker is gone: by a kill, or cleanly, when it had time to put all on disk."""

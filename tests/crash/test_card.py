@@ -111,6 +111,15 @@ def test_an_applied_ack_outlives_a_clean_stop(story):
     assert story.broken == ["resurrected"]
 
 
+def test_a_stop_takes_from_one_and_gives_to_another(story):
+    message = story.publish()
+    story.take(message)
+    story.card.stopping()
+    story.taker = story.card.hand(QUEUE, "another consumer")
+    story.take(message, redelivered=True)
+    assert not story.broken
+
+
 def test_a_committed_ack_outlives_a_kill(story):
     message = story.publish()
     entry = story.take(message)
