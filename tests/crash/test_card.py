@@ -188,6 +188,17 @@ def test_a_purge_may_take_what_is_confirmed_after_it(story):
     assert not story.broken
 
 
+def test_a_confirm_after_an_ack_that_may_be_lost(story):
+    """The confirm is late: the message may have been acked and be gone already."""
+    message = story.publish(confirmed=False)
+    story.card.settle([story.take(message)], "ack")
+    story.card.hand_closing(story.taker, abruptly=True)
+    story.card.confirmed([message])
+    story.restart()
+    story.empty()
+    assert not story.broken
+
+
 def test_a_deleted_queue_does_not_give_back(story):
     message = story.publish()
     story.card.removing(QUEUE, "delete")
