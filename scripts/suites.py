@@ -201,9 +201,10 @@ def suite_threads(tally):
     run_meson(tally, "tsan", "threads", no_aslr())
 
 
-def suite_sim(tally, seeds=2000):
+def suite_sim(tally, seeds=8000):
     build("debug")
-    for name, arguments in (("seeds", ["--seeds", str(seeds)]), ("replay", ["--replay-check"])):
+    for name, arguments in (("seeds", ["--seeds", str(seeds)]), ("replay", ["--replay-check"]),
+                            ("ladder", ["--ladder"])):
         if not tally.wants(name):
             continue
         if tally.run([ROOT / "scripts/sim", *arguments], minutes=60) == 0:

@@ -68,8 +68,7 @@ static bool put_message(struct building *building, const struct kept_record *kep
 static struct building *put_somewhere(struct retirement *retirement, const struct message *message,
     const struct record_target *target) {
     struct building *building = building_open(retirement);
-    struct kept_record kept = {
-        message, target, 1, retirement->keeper->settings.limits.part_bytes};
+    struct kept_record kept = {message, target, 1, retirement->keeper->settings.limits.part_bytes};
     if (building && put_message(building, &kept)) return building;
     building_send(retirement);
     building = building_begin(retirement);

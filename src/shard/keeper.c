@@ -306,6 +306,8 @@ void keeper_take_settlements(struct keeper *keeper, struct queue_slot *slot) {
         const struct range *run = &settlements->dropped.list[i];
         shelf_drop(shelf, run->seq, run->count, keeper->shard->number);
     }
+    if (shelf->emptied) retirement_on_emptied(&keeper->retirement);
+    shelf->emptied = false;
     settlements_clear(settlements);
 }
 
@@ -394,7 +396,9 @@ static void release_in_spite(struct keeper *keeper) {
         fifo_drop(&keeper->limits);
     }
     for (uint32_t left = keeper->mail.count; left != 0; left--) {
-        struct held_mail held = *(struct held_mail *)fifo_first(&keeper->mail);
+        const struct held_mail *first = fifo_first(&keeper->mail);
+        check(first != NULL);
+        struct held_mail held = *first;
         fifo_drop(&keeper->mail);
         if (promises_nothing(&held.mail))
             *mesh_post(shard->broker->mesh, shard->number, held.to) = held.mail;
@@ -466,7 +470,10 @@ bool keeper_turn(struct keeper *keeper) {
     release_mail(keeper);
     if (keeper->stopped) release_in_spite(keeper);
     count_written(keeper);
-    return retirement_turn(&keeper->retirement);
+    uint64_t staged = keeper->last_position;
+    bool more = retirement_turn(&keeper->retirement);
+    /* What it has put needs another turn of the journal. */
+    return more || keeper->last_position != staged;
 }
 
 uint64_t keeper_due(const struct keeper *keeper) {

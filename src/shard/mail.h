@@ -36,6 +36,7 @@ enum mail_kind {
     MAIL_COMMITTED, /* registrar to every shard: all tickets up to `count` are stable */
     MAIL_EVACUATE,  /* to a shard: empty these files of what you have in them */
     MAIL_EVACUATED, /* back */
+    MAIL_EMPTIED,   /* to every shard: a file of yours may have nothing more that lives */
     MAIL_ALARM      /* to every shard: look at the alarm again */
 };
 

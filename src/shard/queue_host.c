@@ -84,8 +84,10 @@ static void slot_free(struct shard *shard, queue_ref ref) {
     list_remove_if_linked(queue_in_pump(slot->queue));
     queue_free(slot->queue);
     if (slot->shelf) shard->keeper->retirement.changed = true;
+    bool empties = slot->shelf && shelf_lives_in_past(slot->shelf);
     shelf_free(slot->shelf, shard->number);
     mem_free(slot->name);
+    if (empties) retirement_on_emptied(&shard->keeper->retirement);
     slot->queue = NULL;
     slot->shelf = NULL;
     slot->name = NULL;

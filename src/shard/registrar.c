@@ -585,6 +585,7 @@ static void on_mail(struct registrar *registrar, const struct mail *mail) {
     case MAIL_LEFT:
     case MAIL_EVACUATE:
     case MAIL_EVACUATED:
+    case MAIL_EMPTIED:
     case MAIL_ALARM: break;
     }
     unreachable_here();

@@ -133,6 +133,8 @@ static void choose(struct retirement *retirement) {
     retirement->awaits_file = false;
     for (uint32_t i = 0; i < keeper->archive_count; i++) {
         struct archive *archive = &keeper->archives[i];
+        /* Of a journal that has stopped nothing can be given back: it cannot say so. */
+        if (journal_stopped(archive->journal)) continue;
         if (choose_journal_file(archive, &retirement->evacuation) ||
             choose_segments(archive, &retirement->evacuation)) {
             send_evacuation(retirement);
@@ -141,6 +143,15 @@ static void choose(struct retirement *retirement) {
     }
     retirement->changed = retirement->awaits_file;
     retirement->look_ms = keeper->shard->now_ms + 1 + keeper->settings.limits.look_ms;
+}
+
+void retirement_on_emptied(struct retirement *retirement) {
+    const struct shard *shard = retirement->keeper->shard;
+    retirement->changed = true;
+    for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
+        if (i == shard->number) continue;
+        *mesh_post(shard->broker->mesh, shard->number, i) = (struct mail){.kind = MAIL_EMPTIED};
+    }
 }
 
 void retirement_on_evacuate(struct retirement *retirement, struct evacuation *evacuation) {

@@ -108,6 +108,10 @@ uint64_t retirement_due(const struct retirement *retirement);
 /* True when no request of it is with a disk. */
 bool retirement_idle(const struct retirement *retirement);
 
+/* A queue has nothing that lives in some file of before the start, or is gone: the file may be
+ * anybody's. */
+void retirement_on_emptied(struct retirement *retirement);
+
 /* Mail: files are to be emptied of what this shard has in them. */
 void retirement_on_evacuate(struct retirement *retirement, struct evacuation *evacuation);
 

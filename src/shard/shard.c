@@ -197,6 +197,7 @@ static void on_mail(struct shard *shard, uint32_t from, const struct mail *mail)
     case MAIL_EVACUATED:
         retirement_on_evacuated(&shard->keeper->retirement, mail->evacuation);
         return;
+    case MAIL_EMPTIED: shard->keeper->retirement.changed = true; return;
     case MAIL_ALARM: return; /* the turn that it began looks at the alarm */
     case MAIL_CHANGE:
     case MAIL_MADE:

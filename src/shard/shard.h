@@ -206,8 +206,8 @@ void shard_drop_queues(struct shard *shard);
 void shard_finish_keeping(struct shard *shard);
 bool shard_kept(const struct shard *shard);
 
-/* Releases the keeper, if there is one: its disks have handed back everything, and the queues of all
- * shards are gone, as they may have messages in files of this one. */
+/* Releases the keeper, if there is one: its disks have handed back everything, and the queues of
+ * all shards are gone, as they may have messages in files of this one. */
 void shard_end_keeping(struct shard *shard);
 
 /* Posts an op to its queue's shard. */

@@ -62,6 +62,13 @@ void shelf_free(struct shelf *shelf, uint32_t shard) {
     mem_free(shelf);
 }
 
+bool shelf_lives_in_past(const struct shelf *shelf) {
+    for (uint32_t i = 0; i < shelf->count; i++) {
+        if (shelf->stays[i].file->past && shelf->stays[i].live != 0) return true;
+    }
+    return false;
+}
+
 void shelf_touch(struct shelf *shelf, struct kept_file *file, uint32_t shard) {
     if (shelf->touched == file) return;
     shelf->touched = file;
@@ -128,6 +135,7 @@ void shelf_drop(struct shelf *shelf, uint64_t seq, uint64_t count, uint32_t shar
         check(stay->live >= here);
         stay->live -= here;
         take_live(stay->file, shard, here);
+        shelf->emptied = shelf->emptied || (stay->file->past && stay->live == 0);
         seq += here;
         count -= here;
         at++;

@@ -69,6 +69,7 @@ struct shelf {
     uint32_t ghost_count;
     struct kept_file *touched; /* the latest file that lists it */
     uint64_t visited;          /* by which walk of the retirement last */
+    bool emptied;              /* of a file of before the start nothing lives in this shard now */
     uint64_t delivered;        /* messages below may have been delivered: recorded */
     uint32_t delivered_step;   /* how far ahead that is recorded */
 };
@@ -78,6 +79,9 @@ struct shelf *shelf_new(uint64_t id, queue_ref queue);
 
 /* Takes what it holds out of its files' counts and releases it. NULL is fine. */
 void shelf_free(struct shelf *shelf, uint32_t shard);
+
+/* Whether anything of it lives in files of before the start. */
+bool shelf_lives_in_past(const struct shelf *shelf);
 
 /* Lists the queue in the file, once in a row. */
 void shelf_touch(struct shelf *shelf, struct kept_file *file, uint32_t shard);
@@ -89,7 +93,8 @@ void shelf_put(
 /* The file has messages of it, all of them settled. For what is read back. */
 void shelf_put_ghost(struct shelf *shelf, struct kept_file *file);
 
-/* `count` messages from `seq` on do not live any more. */
+/* `count` messages from `seq` on do not live any more. May set shelf->emptied, for the caller to
+ * act on: such files may be another shard's. */
 void shelf_drop(struct shelf *shelf, uint64_t seq, uint64_t count, uint32_t shard);
 
 /* The run that `seq` belongs to; it must not be before the first. */

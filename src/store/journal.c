@@ -458,7 +458,8 @@ uint64_t journal_due(const struct journal *journal) {
         due = min_u64(due, journal->lazy_since_ms + JOURNAL_LAZY_MS);
     if (journal->active && !journal->sealed && journal->slot_count == 0)
         due = min_u64(due, journal->last_done_ms + JOURNAL_SEAL_MS);
-    if (journal_makes(journal) && !journal->making && journal->spare_count < journal->settings.files_spare)
+    if (journal_makes(journal) && !journal->making &&
+        journal->spare_count < journal->settings.files_spare)
         due = min_u64(due, journal->make_after_ms);
     return due;
 }

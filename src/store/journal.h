@@ -38,10 +38,10 @@ struct journal;
 enum journal_trouble {
     JOURNAL_WRITE_FAILED, /* goes on in another file */
     JOURNAL_MAKE_FAILED,  /* no new file; tried again later, and what is put waits meanwhile */
-    JOURNAL_MADE,         /* there are files after all, made or released; said once, its error is 0 */
-    JOURNAL_MARK_FAILED,  /* a released file is not used again, or a surplus one not removed, until
-                             the next start */
-    JOURNAL_STOPPED,      /* nothing becomes stable any more; only a restart heals it */
+    JOURNAL_MADE, /* there are files after all, made or released; said once, its error is 0 */
+    JOURNAL_MARK_FAILED, /* a released file is not used again, or a surplus one not removed, until
+                            the next start */
+    JOURNAL_STOPPED,     /* nothing becomes stable any more; only a restart heals it */
 };
 
 /* What the journal tells its owner, from within journal_turn; requests also from journal_close. */

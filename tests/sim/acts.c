@@ -182,7 +182,9 @@ static void act_publish(struct lane *lane) {
     letter->mandatory = world->swarm.mandatory && chance(lane, 40);
     letter->size = (uint32_t)dice(lane, world->swarm.body_bytes);
     if (world->swarm.large_bodies && chance(lane, 5)) letter->size = (uint32_t)dice(lane, 150000);
-    if (world->swarm.floods && chance(lane, 30)) letter->size = (uint32_t)dice(lane, 300000);
+    /* The simulated disk has room for so much only. */
+    uint32_t flood_bytes = world->vault ? 40000 : 300000;
+    if (world->swarm.floods && chance(lane, 30)) letter->size = (uint32_t)dice(lane, flood_bytes);
     letter->asks = may_ask(lane) && chance(lane, 40);
     letter->in_tx = lane->tx;
     lane_published(lane, letter);

@@ -268,8 +268,8 @@ static bool excused(
 static void check_survival(struct card *card, const struct card_queue *queue,
     const struct letter *letter, const struct copy *copy, bool there) {
     uint32_t number = card_number(card, letter);
-    bool kept = letter->targets & 1u << (queue - card->queues) && letter->persistent &&
-                queue->durable;
+    bool kept =
+        letter->targets & 1u << (queue - card->queues) && letter->persistent && queue->durable;
     bool firm = kept && (letter->firm || copy->carried) && copy->state < COPY_UNSURE &&
                 !excused(queue, letter, copy);
     bool dead = letter->fate == LETTER_DEAD || letter->fate == LETTER_KEPT;
@@ -310,8 +310,8 @@ void card_recovered(
 static bool excused(
     const struct card_queue *queue, const struct letter *letter, const struct copy *copy) {
     /* When it was given back cannot be known: its channel may have been closed before that. */
-    return queue->leaky || copy->confused || copy->state == COPY_GONE || letter->sent_at < queue->purged_at ||
-           copy->state == COPY_UNSURE ||
+    return queue->leaky || copy->confused || copy->state == COPY_GONE ||
+           letter->sent_at < queue->purged_at || copy->state == COPY_UNSURE ||
            (copy->state == COPY_UNSEEN && letter->fate != LETTER_SURE);
 }
 

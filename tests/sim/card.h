@@ -29,8 +29,8 @@ enum letter_fate {
 struct letter {
     uint32_t life; /* of the broker that it was sent to */
     bool persistent;
-    bool firm;  /* confirmed, or committed: it survives in durable queues */
-    bool in_tx; /* published in a transaction */
+    bool firm;        /* confirmed, or committed: it survives in durable queues */
+    bool in_tx;       /* published in a transaction */
     uint64_t sent_at; /* the card's clock */
     uint32_t size;
     uint32_t lane; /* uid of the channel that published it */
@@ -152,8 +152,7 @@ void card_settle(struct card *card);
 void card_crash(struct card *card);
 
 /* After that: whether a letter is in this stable queue. */
-void card_recovered(
-    struct card *card, struct card_queue *queue, struct letter *letter, bool there);
+void card_recovered(struct card *card, struct card_queue *queue, struct letter *letter, bool there);
 
 /* Messages that must be ready in a stable queue, and how many more may be. */
 void card_ready(struct card *card, uint32_t queue, uint32_t *ret_least, uint32_t *ret_most);

@@ -16,8 +16,13 @@ static struct letter *letter_of(struct card *card, const struct message *message
     struct properties properties;
     bool good = properties_decode(message_properties(message), &properties) &&
                 properties.flags & PROPERTY_HAS_message_id;
-    if (!good) world_fail(card->world, content, "a recovered message has lost its properties");
-    struct letter *letter = card_find(card, properties.message_id);
+    if (!good) world_fail(card->world, content, "a kept message has lost its properties");
+    return card_find(card, properties.message_id);
+}
+
+/* A message that has come back is what was published. */
+static void check_content(
+    struct card *card, const struct letter *letter, const struct message *message) {
     uint32_t number = card_number(card, letter);
     if (!bytes_equal(message_exchange(message), bytes_text(letter->exchange)) ||
         !bytes_equal(message_routing_key(message), bytes_text(letter->key)))
@@ -25,18 +30,18 @@ static struct letter *letter_of(struct card *card, const struct message *message
     if (!message->persistent)
         world_fail(card->world, content, "message %u is transient since the crash", number);
     card_check_body(card, letter, message_body(message));
-    return letter;
 }
 
 /* Which letters are there, in the order of each publisher. */
 static void look_into(struct card *card, const struct card_queue *known, const struct queue *queue,
-    bool *ret_there) {
+    bool recovered, bool *ret_there) {
     uint32_t *last = mem_new_array(LANE_UIDS_MAX, sizeof *last);
     const struct message *message = NULL;
     uint64_t seq = 0;
     for (; (message = queue_next_kept(queue, &seq, UINT64_MAX)) != NULL; seq++) {
         const struct letter *letter = letter_of(card, message);
         uint32_t number = card_number(card, letter);
+        if (recovered) check_content(card, letter, message);
         if (ret_there[number])
             world_fail(card->world, twice, "message %u is in %s twice since the crash", number,
                 known->name);
@@ -49,14 +54,29 @@ static void look_into(struct card *card, const struct card_queue *known, const s
     mem_free(last);
 }
 
-/* The queue as the broker has it, or NULL. */
-static const struct queue *find(struct world *world, const struct card_queue *known) {
+static const struct queue_slot *find_slot(struct world *world, const struct card_queue *known) {
     const struct queue_entry *entry =
         vhost_find_queue(world->broker->vhost, bytes_text(known->name));
     if (!entry) return NULL;
-    struct queue_slot *slot =
-        queue_host_slot(world->broker->shards[ref_shard(entry->queue)], entry->queue);
+    return queue_host_slot(world->broker->shards[ref_shard(entry->queue)], entry->queue);
+}
+
+/* The queue as the broker has it, or NULL. */
+static const struct queue *find(struct world *world, const struct card_queue *known) {
+    const struct queue_slot *slot = find_slot(world, known);
     return slot ? slot->queue : NULL;
+}
+
+uint64_t inspect_waiting(
+    struct world *world, const struct card_queue *known, const struct letter *letter) {
+    const struct queue_slot *slot = find_slot(world, known);
+    const struct message *message = NULL;
+    uint64_t seq = 0;
+    if (!slot || queue_is_dropping(slot->queue)) return 0;
+    for (; (message = queue_next_kept(slot->queue, &seq, UINT64_MAX)) != NULL; seq++) {
+        if (letter_of(world->card, message) == letter) return slot->id;
+    }
+    return 0;
 }
 
 static void inspect_queue(struct world *world, uint32_t at) {
@@ -64,7 +84,7 @@ static void inspect_queue(struct world *world, uint32_t at) {
     struct card_queue *known = &card->queues[at];
     bool *there = mem_new_array(LETTERS_MAX, sizeof *there);
     const struct queue *queue = find(world, known);
-    if (queue) look_into(card, known, queue, there);
+    if (queue) look_into(card, known, queue, true, there);
     if (!queue && known->durable && known->declared)
         world_fail(world, lost, "the durable queue %s is gone after the crash", known->name);
     if (queue && !known->durable)
@@ -84,7 +104,7 @@ static void note_departed(struct world *world, uint32_t at) {
     const struct queue *queue = find(world, known);
     if (!queue) return;
     bool *there = mem_new_array(LETTERS_MAX, sizeof *there);
-    look_into(card, known, queue, there);
+    look_into(card, known, queue, false, there);
     for (uint32_t i = 0; i < card->letter_count; i++) {
         const struct letter *letter = &card->letters[i];
         if (there[i] || !(letter->targets & 1u << at) || letter->fate != LETTER_SURE) continue;

@@ -2,7 +2,11 @@
 #ifndef SIM_INSPECT_H
 #define SIM_INSPECT_H
 
+#include "base/base.h"
+
 struct world;
+struct card_queue;
+struct letter;
 
 /* Looks into every durable queue before anybody takes a turn; from then on the card knows exactly
  * what is there. */
@@ -17,5 +21,9 @@ void inspect_stable(struct world *world);
 
 /* Before a crash: which queues' journals have stopped, so that deliveries went unrecorded. */
 void inspect_stopped(struct world *world);
+
+/* The id of the queue if the letter waits in it, or is unacked there; else 0. */
+uint64_t inspect_waiting(
+    struct world *world, const struct card_queue *known, const struct letter *letter);
 
 #endif

@@ -2,6 +2,7 @@
 #include "sim/lane.h"
 
 #include "sim/guest.h"
+#include "sim/witness.h"
 #include "sim/world.h"
 
 #include "amqp/table.h"
@@ -352,6 +353,7 @@ static void confirm_one(struct lane *lane, uint64_t seqno, bool ok) {
         world_fail(world, returned, "message %u is confirmed before it was returned", number);
     if (ok && letter->fate == LETTER_SENT) letter->fate = LETTER_SURE;
     letter->firm = letter->firm || ok;
+    if (ok) witness_confirm(world, letter);
 }
 
 static void on_confirm(struct lane *lane, uint64_t tag, bool multiple, bool ok) {

@@ -13,7 +13,7 @@ enum { REST_ROUNDS_MAX = 2000, REST_ROUND_MS = 50 };
 
 /* ---- birth ---- */
 
-void life_begin(struct world *world) {
+static void make_broker(struct world *world) {
     struct broker_settings settings = {
         .session = {.product = "Godwit",
             .version = "sim",
@@ -26,17 +26,13 @@ void life_begin(struct world *world) {
             world->swarm.alarms ? 20000 + prng_below(&world->secrets, 200000) : INT64_MAX,
         .hash_seed = prng_next(&world->secrets),
     };
-    struct definitions *definitions =
-        world->vault ? &world->vault->definitions.definitions : NULL;
+    struct definitions *definitions = world->vault ? &world->vault->definitions.definitions : NULL;
     world->broker = broker_new(world->swarm.shards, &settings, world_bell, world);
     world->registrar = registrar_new(world->broker, definitions);
     for (uint32_t i = 0; i < world->swarm.shards; i++)
         (void)shard_new(world->broker, i, &world->io[i]);
     for (uint32_t i = 0; i < ACTORS_MAX; i++)
         world->asleep[i] = false;
-    if (!world->vault) return;
-    vault_recover(world->vault);
-    inspect_recovered(world);
 }
 
 /* ---- death ---- */
@@ -108,6 +104,18 @@ void life_end(struct world *world) {
     lay_to_rest(world);
 }
 
+void life_begin(struct world *world) {
+    make_broker(world);
+    if (!world->vault) return;
+    if (!vault_recover(world->vault)) {
+        vault_crash(world->vault, false);
+        lay_to_rest(world);
+        make_broker(world);
+        check(vault_recover(world->vault));
+    }
+    inspect_recovered(world);
+}
+
 /* As another number of shards. */
 static void begin_again(struct world *world) {
     world->sealing = false;
@@ -129,11 +137,9 @@ void life_crash(struct world *world) {
 }
 
 void life_restart(struct world *world) {
-    if (vault_stopped(world->vault)) {
-        life_crash(world);
-        return;
-    }
+    uint32_t life = world->card->life;
     reckoning_stop(world);
+    if (world->card->life != life) return; /* it could only be killed */
     drop_guests(world);
     card_settle(world->card);
     card_crash(world->card);

@@ -21,13 +21,14 @@ struct options {
     bool verbose;
     bool replay;
     bool plants;
+    bool ladder;
     const char *plant;
     const char *unknown;
 };
 
 static const char usage[] =
     "godwit-sim [SEED] [-v] | --seeds N [--start S] [--jobs J] [--minutes M]\n"
-    "           | --replay-check | --plants | --plant NAME [SEED]\n";
+    "           | --replay-check | --ladder | --plants | --plant NAME [SEED]\n";
 
 /* ---- one run in a process of its own ---- */
 
@@ -64,9 +65,10 @@ static int run_one(struct verdict *verdict, const struct options *options) {
         print_finding(verdict);
         return 1;
     }
-    printf("seed %llu: fine, hash %016llx, %llu messages, %llu deliveries\n",
+    printf("seed %llu: fine, hash %016llx, %llu messages, %llu deliveries, %llu operations\n",
         (unsigned long long)verdict->seed, (unsigned long long)verdict->hash,
-        (unsigned long long)verdict->letters, (unsigned long long)verdict->deliveries);
+        (unsigned long long)verdict->letters, (unsigned long long)verdict->deliveries,
+        (unsigned long long)verdict->operations);
     return 0;
 }
 
@@ -161,6 +163,32 @@ static int check_replay(struct verdict *verdict, const struct options *options) 
     return 0;
 }
 
+/* ---- the ladder: every operation of the disk fails once ---- */
+
+static bool climb(struct verdict *verdict, uint64_t seed) {
+    uint64_t rung = 0;
+    do {
+        verdict->fail_at = ++rung;
+        verdict->fired = false;
+        if (run_apart(verdict, seed, false)) continue;
+        printf("operation %llu: ", (unsigned long long)rung);
+        print_finding(verdict);
+        return false;
+    } while (verdict->fired);
+    printf("seed %llu: each of its %llu disk operations has failed once\n",
+        (unsigned long long)seed, (unsigned long long)rung - 1);
+    return true;
+}
+
+/* Seeds with several lives, segments and large messages, and few operations. */
+static int climb_all(struct verdict *verdict) {
+    static const uint64_t seeds[] = {237, 182};
+    for (size_t i = 0; i < COUNT_OF(seeds); i++) {
+        if (!climb(verdict, seeds[i])) return 1;
+    }
+    return 0;
+}
+
 /* ---- planted bugs ---- */
 
 /* Runs seeds until the checker that is meant for it finds the plant. */
@@ -225,6 +253,8 @@ static void read_options(char **arguments, struct options *options) {
             options->replay = true;
         else if (strcmp(word, "--plants") == 0 || strcmp(word, "--planted") == 0)
             options->plants = true;
+        else if (strcmp(word, "--ladder") == 0)
+            options->ladder = true;
         else if (strcmp(word, "--plant") == 0 && arguments[i + 1])
             options->plant = arguments[++i];
         else if (take_number(arguments, &i, "--seeds", &options->seeds))
@@ -251,6 +281,7 @@ int main(int count, char **arguments) {
         return 2;
     }
     struct verdict *verdicts = verdicts_new();
+    if (options.ladder) return climb_all(verdicts);
     if (options.plants) return find_plants(verdicts);
     if (options.replay) return check_replay(verdicts, &options);
     if (options.seeds != 0) return run_many(verdicts, &options);

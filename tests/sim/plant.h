@@ -31,6 +31,15 @@
     PLANT(change_unanswered, liveness, "the registrar's answer gets lost")                         \
     PLANT(fence_lost, liveness, "a fence does not come back")                                      \
     PLANT(bell_lost, liveness, "a shard that sleeps is not woken")                                 \
+    PLANT(confirm_unstable, early_confirm, "a watermark says stable for all that is applied")      \
+    PLANT(ack_unrecorded, resurrected, "every fifth settlement is not recorded")                   \
+    PLANT(facts_lost, resurrected, "a file goes without its facts having been put again")          \
+    PLANT(delivered_unrecorded, unflagged, "how far was delivered is not recorded")                \
+    PLANT(answer_unstable, lost, "a declare is answered before it is stable")                      \
+    PLANT(segment_unlisted, lost, "a manifest does not list the last segment")                     \
+    PLANT(manifest_wrong, damage, "a manifest lists segments that there are not")                  \
+    PLANT(parts_mixed, content, "parts of a large message are those before them")                  \
+    PLANT(segment_not_empty, bounded, "a segment counts one message that it does not have")        \
     PLANT(credit_lost, liveness, "byte credit does not come back to a queue")                      \
     PLANT(heartbeat_silent, heartbeat, "the broker says no heartbeats")                            \
     PLANT(queue_not_forgotten, memory, "the mail that frees a deleted queue gets lost")            \

@@ -4,6 +4,7 @@
 #include "sim/guest.h"
 #include "sim/lives.h"
 #include "sim/vault.h"
+#include "sim/witness.h"
 #include "sim/world.h"
 
 #include "base/memory.h"
@@ -316,6 +317,8 @@ static void begin_anew(struct world *world) {
 void reckoning(struct world *world) {
     world->settling = true;
     world_trace(world, "---- the faults stop");
+    /* What has failed already is noticed now. */
+    if (world->swarm.disk_faults) world_settle(world);
     if (world->vault && vault_stopped(world->vault)) begin_anew(world);
     if (world->swarm.alarms) {
         world_settle(world);
@@ -326,6 +329,7 @@ void reckoning(struct world *world) {
         end_alarm(world);
     }
     world_settle(world);
+    if (world->vault) witness_bounds(world);
     check_quiet(world);
     check_answers(world);
     if (world->swarm.heartbeats) check_heartbeats(world);
@@ -359,6 +363,7 @@ void reckoning(struct world *world) {
 void reckoning_stop(struct world *world) {
     enum { ALL_DEADLINES_MS = 120000 };
     bool gently = prng_chance(&world->load, 70);
+    if (world->swarm.disk_faults) world_settle(world);
     if (world->vault && vault_stopped(world->vault)) {
         life_crash(world);
         return;

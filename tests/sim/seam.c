@@ -112,7 +112,8 @@ static bool spoil(struct mesh *mesh, uint32_t from, uint32_t to, struct mail *ma
     case MAIL_OP: return spoil_op(mail);
     case MAIL_EFFECT: spoil_effect(mesh, from, to, mail); return false;
     case MAIL_WATERMARK:
-        if (plant_on(PLANT_watermark_too_far) && every(10)) mail->count += 1000000;
+        if (plant_on(PLANT_watermark_too_far) && every(10)) mail->watermark.applied += 1000000;
+        if (plant_on(PLANT_confirm_unstable)) mail->watermark.stable = mail->watermark.applied;
         return plant_on(PLANT_watermarks_lost) && ++sown.count > 20;
     case MAIL_REPLY: return plant_on(PLANT_answer_lost);
     case MAIL_CREDIT: return plant_on(PLANT_credit_lost);

@@ -47,11 +47,11 @@
 
 struct swarm {
     uint32_t shards;
-    uint32_t guests;     /* model clients beside the founder */
-    uint32_t lanes;      /* channels of each */
-    uint32_t stable;     /* queues that are never deleted */
-    uint32_t acts;       /* what all clients do together before they are told to settle */
-    uint32_t body_bytes; /* of an ordinary message, at most */
+    uint32_t guests;         /* model clients beside the founder */
+    uint32_t lanes;          /* channels of each */
+    uint32_t stable;         /* queues that are never deleted */
+    uint32_t acts;           /* what all clients do together before they are told to settle */
+    uint32_t body_bytes;     /* of an ordinary message, at most */
     uint32_t publish_weight; /* how often that is a publish */
     uint32_t act_weight; /* how often clients act, the network delivers, and actors take turns */
     uint32_t wire_weight;

@@ -58,8 +58,8 @@ static const struct disk_calls GHOST_CALLS = {
 /* ---- its definitions ---- */
 
 static struct vault *vault_of(struct definitions *definitions) {
-    return CONTAINER_OF(
-        CONTAINER_OF(definitions, struct memory_definitions, definitions), struct vault, definitions);
+    return CONTAINER_OF(CONTAINER_OF(definitions, struct memory_definitions, definitions),
+        struct vault, definitions);
 }
 
 static void ghost_commit(
@@ -74,8 +74,8 @@ static bool ghost_done(struct definitions *definitions, struct definitions_outco
     struct vault *vault = vault_of(definitions);
     if (!vault->ghost_commit) return false;
     vault->ghost_commit = false;
-    *ret_outcome = (struct definitions_outcome){
-        .id_first = (uint64_t)1 << 60, .id_count = vault->ghost_ids};
+    *ret_outcome =
+        (struct definitions_outcome){.id_first = (uint64_t)1 << 60, .id_count = vault->ghost_ids};
     return true;
 }
 
@@ -86,6 +86,7 @@ struct vault *vault_new(struct world *world) {
     struct prng *storage = &world->storage;
     vault->world = world;
     platter_init(&vault->platter, prng_next(storage));
+    vault->platter.fail_at = world->verdict->fail_at;
     vault->calls = vault->platter.ports[0].disk.calls;
     memory_definitions_init(&vault->definitions);
     vault->definitions_calls = vault->definitions.definitions;
@@ -120,6 +121,13 @@ static struct disk *open_port(void *context, uint32_t shard) {
     return &vault->platter.ports[vault->port_count++].disk;
 }
 
+/* Whether this failure is the ladder's. */
+static bool forgive(struct vault *vault) {
+    if (!vault->platter.fired || vault->forgiven) return false;
+    world_trace(vault->world, "---- recovery has failed, once");
+    return vault->forgiven = true;
+}
+
 static void fail_damaged(struct vault *vault, const struct recovery *recovery) {
     if (recover_damage_count(recovery) == 0)
         world_fail(vault->world, damage, "recovery refuses, but names no damage");
@@ -143,34 +151,52 @@ static void forget_ports(struct vault *vault) {
     vault->definitions.definitions = vault->definitions_calls;
 }
 
-void vault_recover(struct vault *vault) {
+struct disk *vault_reader(struct vault *vault) {
+    return &vault->platter.ports[RECOVERY_PORT].disk;
+}
+
+/* Reads everything; the first failure is told in `ret_why`. */
+static int recall_all(struct vault *vault, struct recall **ret_recall, struct restore_index *index,
+    struct recall_report *report, const char **ret_why) {
     struct world *world = vault->world;
-    forget_ports(vault);
     struct recall_settings settings = {
-        .disk = &vault->platter.ports[RECOVERY_PORT].disk,
+        .disk = vault_reader(vault),
         .keeper = vault->settings,
         .open_disk = open_port,
         .context = vault,
     };
     settings.keeper.seed = prng_next(&world->storage);
+    struct metadata_problem problem;
+    *ret_why = "recovery";
+    int status = recall_begin(world->broker, &settings, ret_recall);
+    if (status != 0) return status;
+    *ret_why = "loading definitions";
+    status = registrar_load(world->registrar, index, &problem);
+    if (status != 0) return status;
+    *ret_why = "recalling messages";
+    return recall_finish(*ret_recall, index, report);
+}
+
+bool vault_recover(struct vault *vault) {
+    struct world *world = vault->world;
     struct recall *recall = NULL;
     struct restore_index index = {0};
-    struct metadata_problem problem;
-    struct recall_report report;
-    int status = recall_begin(world->broker, &settings, &recall);
-    if (status == -EBADMSG) fail_damaged(vault, recall_recovery(recall));
-    if (status != 0) world_fail(world, damage, "recovery fails with %d", status);
-    status = registrar_load(world->registrar, &index, &problem);
-    if (status != 0) world_fail(world, damage, "definitions cannot be loaded: %s", problem.text);
-    status = recall_finish(recall, &index, &report);
-    if (status != 0) world_fail(world, damage, "messages cannot be recalled: %d", status);
+    struct recall_report report = {0};
+    const char *why = NULL;
+    forget_ports(vault);
+    int status = recall_all(vault, &recall, &index, &report, &why);
+    bool forgiven = status != 0 && forgive(vault);
+    if (status == -EBADMSG && !forgiven) fail_damaged(vault, recall_recovery(recall));
+    if (status != 0 && !forgiven) world_fail(world, damage, "%s fails with %d", why, status);
     if (report.incomplete != 0)
-        world_fail(world, damage, "%llu messages lack parts", (unsigned long long)report.incomplete);
+        world_fail(
+            world, damage, "%llu messages lack parts", (unsigned long long)report.incomplete);
     world_trace(world, "---- recovered: %llu files, %llu segments, %llu queues, %llu messages",
         (unsigned long long)report.files, (unsigned long long)report.segments,
         (unsigned long long)report.queues, (unsigned long long)report.messages);
     recall_close(recall);
     restore_index_deinit(&index);
+    return !forgiven;
 }
 
 /* ---- what happens ---- */
@@ -246,8 +272,8 @@ void vault_crash(struct vault *vault, bool power_loss) {
     }
     vault->ghost_commit = vault->definitions.under_way || vault->definitions.ended;
     vault->ghost_ids = vault->definitions.ids;
-    memory_definitions_crash(
-        &vault->definitions, vault->definitions.under_way && prng_chance(&vault->world->storage, 50));
+    memory_definitions_crash(&vault->definitions,
+        vault->definitions.under_way && prng_chance(&vault->world->storage, 50));
     vault->definitions.definitions.commit = ghost_commit;
     vault->definitions.definitions.done = ghost_done;
 }

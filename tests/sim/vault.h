@@ -8,9 +8,10 @@
 #ifndef SIM_VAULT_H
 #define SIM_VAULT_H
 
+#include "unit/memory_definitions.h"
+
 #include "shard/keeper.h"
 #include "store/disk_sim.h"
-#include "unit/memory_definitions.h"
 
 struct world;
 
@@ -24,6 +25,7 @@ struct vault {
     uint32_t port_count;           /* opened in this life */
     uint32_t wakes[SIM_PORTS_MAX]; /* the shard of each */
     uint64_t full_until;           /* this step there is no room on the disk */
+    bool forgiven;                 /* a recovery has failed, as the ladder's failure may make it */
     uint32_t ghost_ids;            /* asked for by the dead registrar */
     bool ghost_commit;
 };
@@ -31,8 +33,13 @@ struct vault {
 struct vault *vault_new(struct world *world);
 void vault_free(struct vault *vault);
 
-/* Gives the broker, whose shards and registrar are new, what is there. */
-void vault_recover(struct vault *vault);
+/* Gives the broker, whose shards and registrar are new, what is there. False when that could not be
+ * read because of the one failure of the ladder: then the broker is of no use, and the next one
+ * must do better. */
+bool vault_recover(struct vault *vault);
+
+/* A disk of the same files that nobody else uses. */
+struct disk *vault_reader(struct vault *vault);
 
 /* One random request or commit is completed, or nothing happens. */
 void vault_step(struct vault *vault);

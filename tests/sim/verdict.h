@@ -23,12 +23,14 @@
     CHECKER(lost)        /* what was confirmed is there in the end, and after a crash */           \
     CHECKER(resurrected) /* what was settled for good, or never kept, stays away after a crash */  \
     CHECKER(unflagged)   /* what was delivered before a crash says so when it comes again */       \
-    CHECKER(damage)      /* recovery finds no damage that nobody did */                            \
-    CHECKER(counts)      /* what declare-ok and purge-ok say is true */                            \
-    CHECKER(liveness)    /* everything settles once the faults are off */                          \
-    CHECKER(heartbeat)   /* a silent broker says so in time */                                     \
-    CHECKER(memory)      /* all messages, queues and connections are gone in the end */            \
-    CHECKER(replay)      /* a seed does the same thing twice */
+    CHECKER(early_confirm) /* at the moment of a confirm the disk has what it promises */          \
+    CHECKER(bounded)       /* disk use follows what lives */                                       \
+    CHECKER(damage)        /* recovery finds no damage that nobody did */                          \
+    CHECKER(counts)        /* what declare-ok and purge-ok say is true */                          \
+    CHECKER(liveness)      /* everything settles once the faults are off */                        \
+    CHECKER(heartbeat)     /* a silent broker says so in time */                                   \
+    CHECKER(memory)        /* all messages, queues and connections are gone in the end */          \
+    CHECKER(replay)        /* a seed does the same thing twice */
 
 enum checker {
     CHECKER_none,
@@ -44,6 +46,9 @@ struct verdict {
     uint64_t hash; /* of all that happened */
     uint64_t letters;
     uint64_t deliveries;
+    uint64_t operations;  /* of the disk */
+    uint64_t fail_at;     /* the one of them that is to fail, and no other; 0: as the seed says */
+    bool fired;           /* it did */
     enum checker checker; /* none: nothing was found */
     char text[480];
 };

@@ -131,6 +131,7 @@ static void create(struct world *world, uint64_t seed) {
             wire_write, wire_want, wire_close, wire_close, fill_random, wall_ms, adopt, world};
     }
     world->card = card_new(world);
+    if (world->verdict->fail_at != 0) world->swarm.disk_faults = false;
     if (world->swarm.disk) world->vault = vault_new(world);
     if (world->swarm.crashes) world->crashes_left = world->swarm.crash_count;
     world->guest_count = 1 + world->swarm.guests;
@@ -141,6 +142,10 @@ static void create(struct world *world, uint64_t seed) {
 
 static void destroy(struct world *world) {
     life_end(world);
+    if (world->vault) {
+        world->verdict->operations = world->vault->platter.operations;
+        world->verdict->fired = world->vault->platter.fired;
+    }
     for (uint32_t i = 0; i < world->guest_count; i++)
         guest_free(world->guests[i]);
     for (uint32_t i = 0; i < world->wire_count; i++)
@@ -352,7 +357,7 @@ static bool live(struct world *world, uint32_t *acts) {
 }
 
 void world_run(uint64_t seed, struct verdict *verdict, bool verbose) {
-    *verdict = (struct verdict){.seed = seed};
+    *verdict = (struct verdict){.seed = seed, .fail_at = verdict->fail_at};
     struct world *world = NEW(struct world);
     world->verdict = verdict;
     world->verbose = verbose;

@@ -29,16 +29,16 @@ struct world {
     uint64_t now_ms;
     uint64_t step;
     bool verbose;
-    bool settling;           /* faults are off */
-    bool stopping;           /* the broker is told to stop: it may close everybody */
-    bool ghost;              /* the broker that takes turns is dead already */
-    bool founded;            /* once it was done */
+    bool settling;     /* faults are off */
+    bool stopping;     /* the broker is told to stop: it may close everybody */
+    bool ghost;        /* the broker that takes turns is dead already */
+    bool founded;      /* once it was done */
     uint32_t *drained; /* by the last drain: the last message of each publisher, plus 1 */
-    bool sealing;            /* see inspect_departed() */
+    bool sealing;      /* see inspect_departed() */
     uint64_t seal_positions[ACTORS_MAX];
-    bool founding;           /* the others wait for the founder */
+    bool founding; /* the others wait for the founder */
     uint32_t crashes_left;
-    uint64_t crash_at; /* when so much has been done */
+    uint64_t crash_at;       /* when so much has been done */
     bool asleep[ACTORS_MAX]; /* actors that wait for a bell, a socket or a deadline */
     struct broker *broker;
     struct registrar *registrar;
@@ -52,7 +52,7 @@ struct world {
 };
 
 /* Runs one seed from the big bang to the last released byte. Returns only when nothing was found;
- * the rest is in `verdict`. */
+ * the rest is in `verdict`, whose fail_at is looked at. */
 void world_run(uint64_t seed, struct verdict *verdict, bool verbose);
 
 /* A new connection to the broker, which one of the shards will adopt. Owned by the world. */

@@ -18,6 +18,7 @@ static struct sim_file *file_of(struct disk_file *handle) {
 
 /* Counts an operation; true when it is the one that is to fail. */
 static bool fails_now(struct platter *platter) {
+    if (platter->looking) return false;
     platter->operations++;
     if (platter->fail_at == 0 || platter->operations != platter->fail_at) return false;
     platter->fired = true;
@@ -76,7 +77,8 @@ static int sim_read(
     bool unreadable = file->unreadable != UINT64_MAX && file->unreadable >= offset &&
                       file->unreadable < offset + size;
     if (unreadable) return -EIO;
-    memcpy(into, file->seen + offset, size);
+    bool stable = port_of(disk)->platter->looking;
+    memcpy(into, (stable ? file->stable : file->seen) + offset, size);
     return 0;
 }
 

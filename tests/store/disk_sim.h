@@ -59,6 +59,7 @@ struct platter {
     uint64_t operations;  /* counted for the ladder */
     uint64_t fail_at;     /* the operation that fails, or 0 */
     bool fired;
+    bool looking; /* reads give what is stable; nothing is counted */
 };
 
 /* An empty platter. */

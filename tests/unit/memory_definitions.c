@@ -70,7 +70,13 @@ static void put(struct memory_definitions *memory, const struct metadata_row *ro
         return;
     }
     memory->rows = mem_resize(memory->rows, (memory->count + 1) * sizeof *memory->rows);
-    struct memory_row *made = &memory->rows[memory->count++];
+    /* Queues come by rising id. */
+    size_t at = memory->count++;
+    while (at != 0 && row->kind == METADATA_QUEUE && memory->rows[at - 1].id > row->id) {
+        memory->rows[at] = memory->rows[at - 1];
+        at--;
+    }
+    struct memory_row *made = &memory->rows[at];
     *made = (struct memory_row){.kind = row->kind, .id = row->id, .content = copy(row->content)};
     for (int i = 0; i < METADATA_KEY_PARTS_MAX; i++)
         made->key[i] = copy(row->key[i]);

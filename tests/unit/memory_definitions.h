@@ -9,7 +9,7 @@ struct memory_row;
 
 struct memory_definitions {
     struct definitions definitions;
-    struct memory_row *rows; /* stable ones, in the order of their making */
+    struct memory_row *rows; /* stable ones, in the order of their making; queues by rising id */
     size_t count;
     struct metadata_batch pending; /* handed over, not stable */
     uint32_t ids;                  /* asked for with it */

@@ -1,0 +1,97 @@
+/* seam_store: planted bugs of what keeps messages and definitions: see sim/seam.c. */
+#include "sim/plant.h"
+
+#include <errno.h>
+
+#include "base/memory.h"
+#include "session/session.h"
+#include "shard/keeper.h"
+
+/* The linker's names. */
+int __wrap_journal_put(
+    struct journal *journal, const struct record *record, uint64_t *ret_position) MUST_USE;
+int __real_journal_put(
+    struct journal *journal, const struct record *record, uint64_t *ret_position) MUST_USE;
+int __wrap_journal_settle(
+    struct journal *journal, const struct record_target *span, uint64_t *ret_position) MUST_USE;
+int __real_journal_settle(
+    struct journal *journal, const struct record_target *span, uint64_t *ret_position) MUST_USE;
+uint64_t __wrap_kept_file_live(const struct kept_file *file);
+uint64_t __real_kept_file_live(const struct kept_file *file);
+uint64_t __wrap_keeper_stage(struct keeper *keeper, const struct record *record, void *memory);
+uint64_t __real_keeper_stage(struct keeper *keeper, const struct record *record, void *memory);
+uint64_t __wrap_retire_put_manifest(struct archive *archive);
+uint64_t __real_retire_put_manifest(struct archive *archive);
+void __wrap_segment_ref_put(const struct segment_ref *ref, uint8_t *at);
+void __real_segment_ref_put(const struct segment_ref *ref, uint8_t *at);
+void __wrap_session_on_answer(struct session *session, uint16_t channel, uint32_t number,
+    const struct answer *answer, uint64_t now_ms);
+void __real_session_on_answer(struct session *session, uint16_t channel, uint32_t number,
+    const struct answer *answer, uint64_t now_ms);
+
+/* One run is one process and one thread. */
+static uint64_t occasions;
+
+static bool every(uint64_t n) {
+    return ++occasions % n == 0;
+}
+
+/* ---- records ---- */
+
+int __wrap_journal_put(
+    struct journal *journal, const struct record *record, uint64_t *ret_position) {
+    struct record changed = *record;
+    struct record_target nothing = {0};
+    if (record->type == RECORD_DELIVERED && plant_on(PLANT_delivered_unrecorded)) {
+        nothing = (struct record_target){.queue = record->targets[0].queue, .seq = 1};
+        changed.targets = &nothing;
+    }
+    if (record->type == RECORD_PART && record->message_id != 0 && plant_on(PLANT_parts_mixed))
+        changed.body = bytes_of(record->body.data - record->body.size, record->body.size);
+    return __real_journal_put(journal, &changed, ret_position);
+}
+
+int __wrap_journal_settle(
+    struct journal *journal, const struct record_target *span, uint64_t *ret_position) {
+    if (plant_on(PLANT_ack_unrecorded) && every(5)) return -EINVAL;
+    return __real_journal_settle(journal, span, ret_position);
+}
+
+/* What evacuations put again; without it, or before it is stable, files go. */
+uint64_t __wrap_keeper_stage(struct keeper *keeper, const struct record *record, void *memory) {
+    if (plant_on(PLANT_facts_lost)) {
+        mem_free(memory);
+        return 0;
+    }
+    return __real_keeper_stage(keeper, record, memory);
+}
+
+/* ---- files ---- */
+
+uint64_t __wrap_kept_file_live(const struct kept_file *file) {
+    return __real_kept_file_live(file) + (plant_on(PLANT_segment_not_empty) && file->segment);
+}
+
+uint64_t __wrap_retire_put_manifest(struct archive *archive) {
+    struct list_node *node = NULL;
+    if (plant_on(PLANT_segment_unlisted) && !list_empty(&archive->segments))
+        list_remove(node = archive->segments.head.prev);
+    uint64_t position = __real_retire_put_manifest(archive);
+    if (node) list_put_last(&archive->segments, node);
+    return position;
+}
+
+void __wrap_segment_ref_put(const struct segment_ref *ref, uint8_t *at) {
+    struct segment_ref changed = *ref;
+    if (plant_on(PLANT_manifest_wrong)) changed.file_id ^= 1;
+    __real_segment_ref_put(&changed, at);
+}
+
+/* ---- definitions ---- */
+
+void __wrap_session_on_answer(struct session *session, uint16_t channel, uint32_t number,
+    const struct answer *answer, uint64_t now_ms) {
+    struct answer changed = *answer;
+    if (plant_on(PLANT_answer_unstable)) changed.ticket = 0;
+    __real_session_on_answer(session, channel, number, &changed, now_ms);
+}
