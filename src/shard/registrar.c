@@ -72,6 +72,7 @@ struct registrar *registrar_new(struct broker *broker, struct definitions *defin
 
 int registrar_load(struct registrar *registrar, struct restore_index *index,
     struct metadata_problem *ret_problem) {
+    if (!registrar->definitions) return 0;
     return restore_definitions(
         registrar->broker, registrar->definitions, registrar->scribe, index, ret_problem);
 }

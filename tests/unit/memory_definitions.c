@@ -1,7 +1,7 @@
 /* memory_definitions: definitions in memory, for tests. */
 #include "memory_definitions.h"
 
-#include <errno.h>
+#include <stdlib.h>
 
 #include "base/memory.h"
 
@@ -109,6 +109,15 @@ static void apply(struct memory_definitions *memory) {
     metadata_batch_clear(&memory->pending);
 }
 
+/* Queues come by their ids, which is not the order in which they were put: two shards that make
+ * queues at the same time do not answer in order. */
+static int compare_rows(const void *a, const void *b) {
+    const struct memory_row *one = a;
+    const struct memory_row *other = b;
+    if (one->kind != other->kind) return one->kind < other->kind ? -1 : 1;
+    return one->id < other->id ? -1 : one->id > other->id;
+}
+
 /* ---- what the registrar calls ---- */
 
 static int load(struct definitions *definitions, metadata_row_fn each, void *context,
@@ -116,15 +125,13 @@ static int load(struct definitions *definitions, metadata_row_fn each, void *con
     (void)ret_problem;
     const struct memory_definitions *memory =
         CONTAINER_OF(definitions, struct memory_definitions, definitions);
-    for (int kind = 0; kind < METADATA_KINDS; kind++) {
-        for (size_t i = 0; i < memory->count; i++) {
-            const struct memory_row *row = &memory->rows[i];
-            if (row->kind != (enum metadata_kind)kind) continue;
-            struct metadata_row given = {.kind = row->kind, .id = row->id, .content = row->content};
-            bytes_copy(given.key, row->key, sizeof given.key);
-            int error = each(context, &given);
-            if (error) return error;
-        }
+    if (memory->count != 0) qsort(memory->rows, memory->count, sizeof *memory->rows, compare_rows);
+    for (size_t i = 0; i < memory->count; i++) {
+        const struct memory_row *row = &memory->rows[i];
+        struct metadata_row given = {.kind = row->kind, .id = row->id, .content = row->content};
+        bytes_copy(given.key, row->key, sizeof given.key);
+        int error = each(context, &given);
+        if (error) return error;
     }
     return 0;
 }
