@@ -66,6 +66,7 @@ enum release_phase { RELEASE_NONE, RELEASE_EMPTYING, RELEASE_RECORDING };
 struct retirement {
     struct keeper *keeper;
     bool ending;       /* nothing new is begun */
+    bool held;         /* nothing is given back: somebody copies the files */
     bool more;         /* a turn of a journal has to follow */
     uint64_t retry_ms; /* nothing is tried before; 0: now */
     bool awaits_file;  /* one goes when its journal has begun another */

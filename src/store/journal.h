@@ -164,6 +164,18 @@ uint32_t journal_files(const struct journal *journal);
 /* Files that are ready to be used. */
 uint32_t journal_spares(const struct journal *journal);
 
+/* A file of the chain, as far as it is stable. */
+struct journal_piece {
+    char name[DISK_NAME_BYTES_MAX];
+    uint64_t file_no;
+    uint64_t end_lsn; /* behind what counts; 0: its successor's header says where it ends */
+};
+
+/* Gives the files of the chain up to what is stable, oldest first. As long as nothing is released
+ * they stay, and nothing in them changes below their ends. */
+void journal_pieces(const struct journal *journal,
+    void (*each)(void *context, const struct journal_piece *piece), void *context);
+
 /* What the journal has done since it was opened. */
 struct journal_counts {
     uint64_t frames;

@@ -354,3 +354,17 @@ void journal_file_make(struct journal *journal) {
     journal->making = true;
     disk_submit(journal->settings.disk, &journal->make);
 }
+
+void journal_pieces(const struct journal *journal,
+    void (*each)(void *context, const struct journal_piece *piece), void *context) {
+    uint64_t last = journal->stable.file_no;
+    list_for (struct journal_file, file, &journal->files, in_files) {
+        bool in_chain = file->state == JOURNAL_FILE_ACTIVE || file->state == JOURNAL_FILE_FULL ||
+                        file->state == JOURNAL_FILE_LEFT;
+        if (!in_chain || file->file_no > last) continue;
+        struct journal_piece piece = {.file_no = file->file_no};
+        memcpy(piece.name, file->name, sizeof piece.name);
+        if (file->file_no == last) piece.end_lsn = journal->stable.end_lsn;
+        each(context, &piece);
+    }
+}
