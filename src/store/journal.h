@@ -144,6 +144,10 @@ bool journal_idle(const struct journal *journal);
 /* True after JOURNAL_STOPPED. */
 bool journal_stopped(const struct journal *journal);
 
+/* True while nothing that is put will become stable for a while: it has stopped, or its files are
+ * full and none can be made. */
+bool journal_starved(const struct journal *journal);
+
 /* The position up to which everything is stable. */
 uint64_t journal_stable(const struct journal *journal);
 
