@@ -1,5 +1,6 @@
 /* ctl: godwitctl, the operator's tool: asks a broker over HTTP and prints what it answers, in the
  * form that scripts know from rabbitmqctl; looks at the data directory of one that is stopped. */
+#include "tools/ctl_backup.h"
 #include "tools/ctl_data.h"
 #include "tools/ctl_fetch.h"
 #include "tools/ctl_table.h"
@@ -166,6 +167,7 @@ static void print_status(json_t *overview, json_t *node) {
     printf("Node name: %s\n", text_of(overview, "node"));
     printf("Shards: %lld\n", number_of(node, "processors"));
     printf("Data directory: %s\n", text_of(node, "data_dir"));
+    printf("Durability: %s\n", text_of(node, "durability"));
     printf("\nAlarms\n\n%s\n", alarms_text(node));
     printf("\nMemory\n\n");
     printf("Resident: %.1f MiB\n", (double)number_of(node, "mem_used") / mebibyte);
@@ -211,6 +213,25 @@ static int run_status(const struct ctl *ctl) {
 
 /* ---- other commands ---- */
 
+static int run_backup(const struct ctl *ctl) {
+    struct ctl_why why;
+    bool json = strcmp(ctl->formatter, "json") == 0 || ctl->data.json;
+    if (ctl->word_count != 2 || ctl->words[1][0] != '/')
+        return fail(EXIT_USAGE, "backup DIR: an absolute path on the broker's machine");
+    if (!ctl->quiet && !ctl->silent && !json) printf("Backing up to %s ...\n", ctl->words[1]);
+    fflush(stdout);
+    json_t *report = ctl_backup_make(&ctl->fetch, ctl->words[1], &why);
+    if (!report) return fail(EXIT_FAILED, why.text);
+    if (json)
+        json_dumpf(report, stdout, JSON_INDENT(2));
+    else
+        printf("%lld files, %lld bytes copied, %lld files linked", number_of(report, "files"),
+            number_of(report, "bytes"), number_of(report, "linked"));
+    putchar('\n');
+    json_decref(report);
+    return fflush(stdout) == 0 ? 0 : EXIT_FAILED;
+}
+
 static int run_data(struct ctl *ctl) {
     if (ctl->word_count != 3)
         return fail(EXIT_USAGE, "data verify DIR, or data dump DIR; godwitctl help says more");
@@ -230,7 +251,8 @@ static int print_help(void) {
         stdout);
     for (size_t i = 0; i < COUNT_OF(lists); i++)
         printf("  %-27s default columns: %s\n", lists[i].command, lists[i].defaults);
-    fputs("  data verify DIR             check the data directory of a stopped broker\n"
+    fputs("  backup DIR                  have the broker copy its data directory, while it runs\n"
+          "  data verify DIR             check the data directory of a stopped broker\n"
           "  data dump DIR               print its definitions, messages or records\n"
           "  version                     print the version of this tool\n"
           "  help                        print this\n\nOptions:\n\n"
@@ -261,6 +283,7 @@ static int run(struct ctl *ctl) {
     if (strcmp(command, "help") == 0) return print_help();
     if (strcmp(command, "version") == 0) return puts(GODWIT_VERSION) < 0 ? EXIT_FAILED : 0;
     if (strcmp(command, "status") == 0) return run_status(ctl);
+    if (strcmp(command, "backup") == 0) return run_backup(ctl);
     if (strcmp(command, "data") == 0) return run_data(ctl);
     for (size_t i = 0; i < COUNT_OF(lists); i++) {
         if (strcmp(command, lists[i].command) == 0) return run_list(ctl, &lists[i]);

@@ -21,6 +21,7 @@ struct arrival {
     CURL *curl;
     struct buffer bytes; /* the value, or the element that is not complete yet */
     bool is_list;
+    bool posts;     /* asks for something to be done */
     uint32_t depth; /* brackets open */
     bool in_string;
     bool escaped;
@@ -104,6 +105,7 @@ static bool perform(
     CURL *curl = arrival->curl;
     str_format(url, sizeof url, "http://%s/%s", fetch->address, path);
     curl_easy_setopt(curl, CURLOPT_URL, url);
+    if (arrival->posts) curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS, "");
     curl_easy_setopt(curl, CURLOPT_PROXY, "");
     curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
@@ -124,9 +126,9 @@ static bool perform(
     else if (code != CURLE_OK)
         str_format(why->text, sizeof why->text, "no answer from %s: %s", fetch->address,
             error[0] ? error : curl_easy_strerror(code));
-    else if (status != 200)
+    else if (status / 100 != 2)
         refuse_status(arrival, status, why);
-    return !arrival->broken && code == CURLE_OK && status == 200;
+    return !arrival->broken && code == CURLE_OK && status / 100 == 2;
 }
 
 static bool fetch_into(
@@ -142,8 +144,9 @@ static bool fetch_into(
     return ok;
 }
 
-json_t *ctl_fetch_value(const struct ctl_fetch *fetch, const char *path, struct ctl_why *ret_why) {
-    struct arrival arrival = {0};
+/* Takes what the arrival is prepared for as one value. */
+static json_t *fetch_value(const struct ctl_fetch *fetch, const char *path, struct arrival arrival,
+    struct ctl_why *ret_why) {
     json_t *value = NULL;
     if (fetch_into(fetch, path, &arrival, ret_why)) {
         value = json_loadb((const char *)arrival.bytes.data, arrival.bytes.size, 0, NULL);
@@ -152,6 +155,14 @@ json_t *ctl_fetch_value(const struct ctl_fetch *fetch, const char *path, struct 
     }
     buffer_deinit(&arrival.bytes);
     return value;
+}
+
+json_t *ctl_fetch_value(const struct ctl_fetch *fetch, const char *path, struct ctl_why *ret_why) {
+    return fetch_value(fetch, path, (struct arrival){.posts = false}, ret_why);
+}
+
+json_t *ctl_fetch_post(const struct ctl_fetch *fetch, const char *path, struct ctl_why *ret_why) {
+    return fetch_value(fetch, path, (struct arrival){.posts = true}, ret_why);
 }
 
 bool ctl_fetch_list(const struct ctl_fetch *fetch, const char *path,

@@ -24,6 +24,10 @@ struct ctl_why {
 /* Gets a JSON value; owned by the caller. NULL with the reason. */
 json_t *ctl_fetch_value(const struct ctl_fetch *fetch, const char *path, struct ctl_why *ret_why);
 
+/* Asks for something to be done, and gets the JSON that answers it; owned by the caller. NULL with
+ * the reason. */
+json_t *ctl_fetch_post(const struct ctl_fetch *fetch, const char *path, struct ctl_why *ret_why);
+
 /* Gets a JSON array and calls back for each element, borrowed, as soon as it is there; stops when
  * `each` gives false. False with the reason. */
 bool ctl_fetch_list(const struct ctl_fetch *fetch, const char *path,

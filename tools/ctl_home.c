@@ -125,6 +125,10 @@ static int on_row(void *context, const struct metadata_row *row) {
 static void read_definitions(struct ctl_home *home) {
     struct metadata_settings settings = {.directory = home->path, .read_only = true};
     struct metadata_problem problem;
+    if (faccessat(home->directory, "meta.db", F_OK, 0) != 0) {
+        add_wrong(home, "meta.db is missing: no queue is known, and no message belongs to one");
+        return;
+    }
     if (metadata_open(&settings, &home->metadata, &problem) != 0) {
         home->metadata = NULL;
         add_wrong(home, "%s", problem.text);

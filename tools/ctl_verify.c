@@ -99,11 +99,12 @@ static void print_json(const struct verify *verify) {
     json_t *queues = json_array();
     for (size_t i = 0; i < home->queue_count; i++)
         json_array_append_new(queues, queue_json(&home->queues[i]));
-    json_t *json = json_pack("{s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:I}", "directory",
+    json_t *json = json_pack("{s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "directory",
         value_text(bytes_text(home->path)), "verdict", verdict_of(verify), "damages",
         damages_json(verify), "files", files_json(home->recovery), "queues", queues, "messages",
         (json_int_t)verify->counts.messages, "message_bytes", (json_int_t)verify->message_bytes,
-        "incomplete", (json_int_t)verify->counts.incomplete);
+        "incomplete", (json_int_t)verify->counts.incomplete, "ownerless",
+        (json_int_t)verify->counts.ownerless);
     json_dumpf(json, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(json);
@@ -190,6 +191,9 @@ static void print_lines(const struct verify *verify) {
         (unsigned long long)verify->counts.messages, (unsigned long long)verify->message_bytes,
         (unsigned long long)counts.files, (unsigned long long)counts.frames,
         (unsigned long long)counts.records, (unsigned long long)counts.bytes);
+    if (verify->counts.ownerless != 0)
+        printf("places of messages in queues that do not exist: %llu\n",
+            (unsigned long long)verify->counts.ownerless);
     if (verify->counts.incomplete != 0)
         printf("incomplete messages: %llu\n", (unsigned long long)verify->counts.incomplete);
     printf("%s\n", verdict_of(verify));

@@ -6,7 +6,6 @@
 
 #include "admin/api.h"
 #include "admin/node.h"
-#include "admin/survey.h"
 #include "admin/web.h"
 #include "base/memory.h"
 #include "net/loop.h"
@@ -16,6 +15,7 @@ struct admin {
     struct broker *broker;
     struct node node;
     struct api api;
+    struct backup *backup;
     struct loop *loop;
     struct web *web; /* NULL once closed */
     pthread_t thread;
@@ -36,7 +36,7 @@ static void read_mail(struct admin *admin, uint32_t from) {
     bool any = false;
     while ((mail = mesh_peek(broker->mesh, from, broker->admin)) != NULL) {
         check(mail->kind == MAIL_VISITED);
-        survey_on_visited(mail->visit);
+        mail->visit->back(mail->visit);
         mesh_took(broker->mesh, from, broker->admin);
         any = true;
     }
@@ -48,6 +48,7 @@ bool admin_turn(struct admin *admin, uint64_t now_ms) {
     for (uint32_t from = 0; from < broker->shard_count; from++)
         read_mail(admin, from);
     bool more = false;
+    backup_turn(admin->backup);
     if (admin->web) {
         more = listing_turn(&admin->api.desk);
         web_turn(admin->web, now_ms);
@@ -90,15 +91,23 @@ static void *thread_main(void *context) {
 
 /* ---- life ---- */
 
+/* A copy is over, on its thread. */
+static void ring(void *context) {
+    struct admin *admin = context;
+    loop_bell(admin->loop);
+}
+
 struct admin *admin_new(struct broker *broker, const struct admin_settings *settings) {
     struct admin *admin = NEW(struct admin);
     admin->broker = broker;
     admin->node = (struct node){.broker = broker,
         .data_dir = settings->data_dir,
-        .descriptors_max = settings->descriptors_max};
+        .descriptors_max = settings->descriptors_max,
+        .synced = settings->synced};
     node_init(&admin->node);
-    api_init(&admin->api, &admin->node);
     admin->loop = loop_new(&ADMIN_ACTOR, admin);
+    admin->backup = backup_new(broker, settings->data_dir, ring, admin);
+    api_init(&admin->api, &admin->node, admin->backup);
     admin->web = web_new(admin->loop, &WEB_EVENTS, admin);
     if (settings->management >= 0) web_listen(admin->web, settings->management, API_MANAGEMENT);
     if (settings->metrics >= 0) web_listen(admin->web, settings->metrics, API_METRICS);
@@ -117,6 +126,7 @@ void admin_stop(struct admin *admin) {
     atomic_store(&admin->ending, true);
     loop_bell(admin->loop);
     check(pthread_join(admin->thread, NULL) == 0);
+    backup_stop(admin->backup);
 }
 
 void admin_close(struct admin *admin) {
@@ -127,6 +137,7 @@ void admin_close(struct admin *admin) {
 
 void admin_free(struct admin *admin) {
     if (!admin) return;
+    backup_free(admin->backup);
     loop_free(admin->loop);
     mem_free(admin);
 }

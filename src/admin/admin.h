@@ -14,6 +14,7 @@ struct admin_settings {
     int management;
     int metrics;
     uint64_t descriptors_max;
+    bool synced; /* what is confirmed has been synced; else the operating system has it */
     const char *data_dir;
 };
 

@@ -1,5 +1,5 @@
 /* api: what is asked over HTTP, and who answers it: RabbitMQ's paths, as far as there is something
- * to tell. Reading is all there is: GET and HEAD. */
+ * to tell. Nearly all of it is reading. */
 #include "admin/api.h"
 
 #include <jansson.h>
@@ -23,8 +23,8 @@ struct question {
 
 static const char JSON_TYPE[] = "application/json";
 
-void api_init(struct api *api, const struct node *node) {
-    *api = (struct api){.node = node, .desk = {.node = node}};
+void api_init(struct api *api, const struct node *node, struct backup *backup) {
+    *api = (struct api){.node = node, .backup = backup, .desk = {.node = node}};
     list_init(&api->desk.busy);
 }
 
@@ -40,7 +40,8 @@ static void answer_json(struct web_call *call, uint16_t status, json_t *value) {
 
 static void answer_error(
     struct web_call *call, uint16_t status, const char *error, const char *reason) {
-    answer_json(call, status, json_pack("{s:s, s:s}", "error", error, "reason", reason));
+    answer_json(call, status,
+        json_pack("{s:s, s:o}", "error", error, "reason", value_text(bytes_text(reason))));
 }
 
 static void answer_missing(struct web_call *call) {
@@ -81,7 +82,8 @@ static void answer_healthy(struct question *question) {
 static void answer_health(struct question *question) {
     const char *alarm = broker_alarm(question->api->node->broker);
     char text[64];
-    str_format(text, sizeof text, "%s\n", alarm ? alarm : "ok");
+    const char *good = question->api->node->synced ? "ok" : "ok, durability os";
+    str_format(text, sizeof text, "%s\n", alarm ? alarm : good);
     web_answer(question->call, alarm ? 503 : 200, "text/plain", bytes_text(text));
 }
 
@@ -203,6 +205,42 @@ static void answer_metrics(struct question *question) {
     report_start(question->api->node, question->call, METRICS_TYPE, print_metrics);
 }
 
+/* ---- backups ---- */
+
+static void answer_backup_as(struct question *question, uint16_t status) {
+    static const char *const states[] = {[BACKUP_NONE] = "none",
+        [BACKUP_RUNNING] = "running",
+        [BACKUP_DONE] = "done",
+        [BACKUP_FAILED] = "failed"};
+    struct backup_report report;
+    backup_report(question->api->backup, &report);
+    json_t *json =
+        json_pack("{s:s, s:o, s:I, s:I, s:I}", "state", states[report.state], "directory",
+            value_text(bytes_text(report.target)), "files", (json_int_t)report.counts.files,
+            "bytes", (json_int_t)report.counts.bytes, "linked", (json_int_t)report.counts.linked);
+    if (report.state == BACKUP_FAILED)
+        json_object_set_new(json, "reason", value_text(bytes_text(report.why.text)));
+    answer_json(question->call, status, json);
+}
+
+/* The last one, or the one that is running. */
+static void answer_backup(struct question *question) {
+    answer_backup_as(question, 200);
+}
+
+static void start_backup(struct question *question) {
+    char target[BACKUP_PATH_BYTES_MAX];
+    struct copier_why why;
+    if (!http_query(web_request(question->call), "directory", target, sizeof target))
+        answer_error(question->call, 400, "bad_request", "no directory is named");
+    else if (backup_running(question->api->backup))
+        answer_error(question->call, 409, "conflict", "a backup is running");
+    else if (!backup_start(question->api->backup, target, &why))
+        answer_error(question->call, 400, "bad_request", why.text);
+    else
+        answer_backup_as(question, 202);
+}
+
 /* ---- routes ---- */
 
 struct route_to {
@@ -210,36 +248,39 @@ struct route_to {
     bool open; /* without a login */
     const char *path;
     void (*answer)(struct question *question);
+    void (*post)(struct question *question); /* NULL: it can only be read */
 };
 
 static const struct route_to routes_to[] = {
-    {API_METRICS, true, "metrics", answer_metrics},
-    {API_MANAGEMENT, true, "health", answer_health},
-    {API_MANAGEMENT, false, "api/health/checks/alarms", answer_alarms},
-    {API_MANAGEMENT, false, "api/health/checks/local-alarms", answer_alarms},
-    {API_MANAGEMENT, false, "api/health/checks/virtual-hosts", answer_healthy},
-    {API_MANAGEMENT, false, "api/health/checks/node-is-quorum-critical", answer_healthy},
-    {API_MANAGEMENT, false, "api/overview", answer_overview},
-    {API_MANAGEMENT, false, "api/cluster-name", answer_cluster_name},
-    {API_MANAGEMENT, false, "api/whoami", answer_whoami},
-    {API_MANAGEMENT, false, "api/nodes", answer_nodes},
-    {API_MANAGEMENT, false, "api/nodes/:node", answer_node},
-    {API_MANAGEMENT, false, "api/vhosts", answer_vhosts},
-    {API_MANAGEMENT, false, "api/vhosts/:vhost", answer_vhost},
-    {API_MANAGEMENT, false, "api/vhosts/:vhost/connections", answer_connections},
-    {API_MANAGEMENT, false, "api/connections", answer_connections},
-    {API_MANAGEMENT, false, "api/queues", answer_queues},
-    {API_MANAGEMENT, false, "api/queues/:vhost", answer_queues},
-    {API_MANAGEMENT, false, "api/queues/:vhost/:name", answer_queue},
-    {API_MANAGEMENT, false, "api/queues/:vhost/:name/bindings", answer_queue_bindings},
-    {API_MANAGEMENT, false, "api/exchanges", answer_exchanges},
-    {API_MANAGEMENT, false, "api/exchanges/:vhost", answer_exchanges},
-    {API_MANAGEMENT, false, "api/exchanges/:vhost/:name", answer_exchange},
-    {API_MANAGEMENT, false, "api/exchanges/:vhost/:name/bindings/source", answer_source_bindings},
+    {API_METRICS, true, "metrics", answer_metrics, NULL},
+    {API_MANAGEMENT, true, "health", answer_health, NULL},
+    {API_MANAGEMENT, false, "api/health/checks/alarms", answer_alarms, NULL},
+    {API_MANAGEMENT, false, "api/health/checks/local-alarms", answer_alarms, NULL},
+    {API_MANAGEMENT, false, "api/health/checks/virtual-hosts", answer_healthy, NULL},
+    {API_MANAGEMENT, false, "api/health/checks/node-is-quorum-critical", answer_healthy, NULL},
+    {API_MANAGEMENT, false, "api/overview", answer_overview, NULL},
+    {API_MANAGEMENT, false, "api/cluster-name", answer_cluster_name, NULL},
+    {API_MANAGEMENT, false, "api/whoami", answer_whoami, NULL},
+    {API_MANAGEMENT, false, "api/nodes", answer_nodes, NULL},
+    {API_MANAGEMENT, false, "api/nodes/:node", answer_node, NULL},
+    {API_MANAGEMENT, false, "api/vhosts", answer_vhosts, NULL},
+    {API_MANAGEMENT, false, "api/vhosts/:vhost", answer_vhost, NULL},
+    {API_MANAGEMENT, false, "api/vhosts/:vhost/connections", answer_connections, NULL},
+    {API_MANAGEMENT, false, "api/connections", answer_connections, NULL},
+    {API_MANAGEMENT, false, "api/queues", answer_queues, NULL},
+    {API_MANAGEMENT, false, "api/queues/:vhost", answer_queues, NULL},
+    {API_MANAGEMENT, false, "api/queues/:vhost/:name", answer_queue, NULL},
+    {API_MANAGEMENT, false, "api/queues/:vhost/:name/bindings", answer_queue_bindings, NULL},
+    {API_MANAGEMENT, false, "api/exchanges", answer_exchanges, NULL},
+    {API_MANAGEMENT, false, "api/exchanges/:vhost", answer_exchanges, NULL},
+    {API_MANAGEMENT, false, "api/exchanges/:vhost/:name", answer_exchange, NULL},
+    {API_MANAGEMENT, false, "api/exchanges/:vhost/:name/bindings/source", answer_source_bindings,
+        NULL},
     {API_MANAGEMENT, false, "api/exchanges/:vhost/:name/bindings/destination",
-        answer_destination_bindings},
-    {API_MANAGEMENT, false, "api/bindings", answer_bindings},
-    {API_MANAGEMENT, false, "api/bindings/:vhost", answer_bindings},
+        answer_destination_bindings, NULL},
+    {API_MANAGEMENT, false, "api/backup", answer_backup, start_backup},
+    {API_MANAGEMENT, false, "api/bindings", answer_bindings, NULL},
+    {API_MANAGEMENT, false, "api/bindings/:vhost", answer_bindings, NULL},
 };
 
 /* Compares the pattern with the path part by part, noting what stands for a ":name". */
@@ -267,10 +308,13 @@ static bool is_allowed(const struct web_call *call) {
 
 static void take_route(struct question *question, const struct route_to *route) {
     struct web_call *call = question->call;
+    enum http_method method = web_request(call)->method;
     if (!route->open && !is_allowed(call))
         answer_error(call, 401, "not_authorized", "Login failed");
-    else if (web_request(call)->method == HTTP_OTHER)
-        answer_error(call, 405, "method_not_allowed", "only GET and HEAD are in this version");
+    else if (method == HTTP_POST && route->post)
+        route->post(question);
+    else if (method == HTTP_OTHER || method == HTTP_POST)
+        answer_error(call, 405, "method_not_allowed", "this can only be read");
     else
         route->answer(question);
 }

@@ -4,17 +4,19 @@
 
 #include "admin/listing.h"
 #include "admin/web.h"
+#include "shard/backup.h"
 
 /* Where a request came in (web_place). */
 enum api_place { API_MANAGEMENT, API_METRICS };
 
 struct api {
     const struct node *node;
+    struct backup *backup;
     struct listing_desk desk;
 };
 
-/* `node` is borrowed. */
-void api_init(struct api *api, const struct node *node);
+/* `node` and `backup` are borrowed. */
+void api_init(struct api *api, const struct node *node, struct backup *backup);
 
 /* Answers a request, now or later. */
 void api_on_request(struct api *api, struct web_call *call);

@@ -13,6 +13,7 @@ void figures_read(const struct node *node, struct figures *ret_figures) {
     const struct broker *broker = node->broker;
     *ret_figures = (struct figures){
         .descriptors_max = node->descriptors_max,
+        .synced = node->synced,
         .memory_limit = broker->memory_limit,
         .memory_alarm = atomic_load(&broker->memory_alarm),
         .disk_alarm = atomic_load(&broker->disk_alarms) != 0,

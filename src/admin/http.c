@@ -122,6 +122,7 @@ static enum http_verdict read_request_line(struct http_request *request, struct 
     if (!newest && !bytes_equal(line, BYTES("HTTP/1.0"))) return HTTP_WRONG;
     request->method = bytes_equal(method, BYTES("GET"))    ? HTTP_GET
                       : bytes_equal(method, BYTES("HEAD")) ? HTTP_HEAD
+                      : bytes_equal(method, BYTES("POST")) ? HTTP_POST
                                                            : HTTP_OTHER;
     request->keep_alive = newest;
     request->chunks_understood = newest;
@@ -225,10 +226,12 @@ bool http_query(const struct http_request *request, const char *name, char *valu
 static const char *status_text(uint16_t status) {
     switch (status) {
     case 200: return "OK";
+    case 202: return "Accepted";
     case 400: return "Bad Request";
     case 401: return "Unauthorized";
     case 404: return "Not Found";
     case 405: return "Method Not Allowed";
+    case 409: return "Conflict";
     case 431: return "Request Header Fields Too Large";
     case 503: return "Service Unavailable";
     default: return "Status";

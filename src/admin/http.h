@@ -14,7 +14,7 @@ enum {
     HTTP_CREDENTIALS_BYTES_MAX = 512
 };
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_OTHER };
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_OTHER };
 
 /* A request's head, copied out of the input. */
 struct http_request {

@@ -100,11 +100,23 @@ static void run(struct shard *shard, struct visit *visit) {
 
 /* ---- on the admin thread ---- */
 
+/* It is back: the admin thread has got the mail. */
+static void on_back(struct visit *visit) {
+    struct survey *survey = CONTAINER_OF(visit, struct survey, visit);
+    check(survey->out);
+    survey->out = false;
+    if (survey->unwanted)
+        mem_free(survey);
+    else
+        survey->done(survey->asker, survey);
+}
+
 struct survey *survey_new(
     enum survey_kind kind, void (*done)(void *asker, struct survey *survey), void *asker) {
     bool rows = kind == SURVEY_QUEUES || kind == SURVEY_CLIENTS;
     struct survey *survey = mem_new(rows ? sizeof *survey : offsetof(struct survey, queues));
     survey->visit.run = run;
+    survey->visit.back = on_back;
     survey->kind = kind;
     survey->done = done;
     survey->asker = asker;
@@ -135,14 +147,4 @@ bool survey_advance(struct survey *survey, const struct broker *broker) {
     survey->shard++;
     survey->at = 0;
     return true;
-}
-
-void survey_on_visited(struct visit *visit) {
-    struct survey *survey = CONTAINER_OF(visit, struct survey, visit);
-    check(survey->out);
-    survey->out = false;
-    if (survey->unwanted)
-        mem_free(survey);
-    else
-        survey->done(survey->asker, survey);
 }

@@ -99,7 +99,4 @@ void survey_ask(struct survey *survey, struct broker *broker);
 /* Moves on to what was not covered yet, of this shard or the next. False when that was all. */
 bool survey_advance(struct survey *survey, const struct broker *broker);
 
-/* It is back: the admin thread has got the mail. */
-void survey_on_visited(struct visit *visit);
-
 #endif

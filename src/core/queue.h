@@ -101,7 +101,8 @@ struct message *queue_next_kept(const struct queue *queue, uint64_t *seq, uint64
 bool queue_is_dropping(const struct queue *queue);
 
 /* Names the first message of a kept queue that may not be delivered; at first none may. The limit
- * only grows. GET does not look at it: its host does. */
+ * only grows: a lower one, which had to wait while a higher one had not, changes nothing. GET does
+ * not look at it: its host does. */
 void queue_allow(struct queue *queue, uint64_t limit);
 
 /* Whether a consumer could have a message if it were not for the limit. */

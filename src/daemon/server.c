@@ -325,6 +325,7 @@ struct server *server_start(const struct server_options *options, struct config_
         admin_new(server->broker, &(struct admin_settings){.management = options->management,
                                       .metrics = options->metrics,
                                       .descriptors_max = options->descriptors_max,
+                                      .synced = options->durability == DURABILITY_FSYNC,
                                       .data_dir = options->data_dir});
     watch_signals(server);
     for (uint32_t i = 0; i < options->shards; i++) {

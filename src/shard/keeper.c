@@ -272,7 +272,8 @@ void keeper_announce(struct keeper *keeper, struct queue_slot *slot, uint64_t se
     if (seq < shelf->delivered) return;
     if (queue_consumer_count(slot->queue) == 0 || queue_next_ready(slot->queue) != seq) return;
     uint64_t limit = seq + take_step(shelf);
-    if (stage_delivered(keeper, shelf, limit) != NEVER) queue_allow(slot->queue, limit);
+    (void)stage_delivered(keeper, shelf, limit);
+    queue_allow(slot->queue, limit);
 }
 
 void keeper_put(struct keeper *keeper, struct queue_slot *slot, uint64_t seq,
@@ -381,8 +382,9 @@ static void release_limits(struct keeper *keeper) {
     }
 }
 
-/* Nothing will be stable any more. What promises that waits for ever; deliveries, which do not, go
- * on, and so do the ends of channels and connections. */
+/* Nothing will be stable any more, or not for as long as there is no room. What promises that waits;
+ * deliveries, which do not, go on, and so do the ends of channels and connections. What that costs is
+ * that after a crash some messages are not marked as redelivered. */
 static bool promises_nothing(const struct mail *mail) {
     if (mail->kind == MAIL_EFFECT) return mail->effect.kind == EFFECT_GOT;
     return mail->kind == MAIL_FENCED && mail->flags == 0;
@@ -468,7 +470,7 @@ bool keeper_turn(struct keeper *keeper) {
     }
     release_limits(keeper);
     release_mail(keeper);
-    if (keeper->stopped) release_in_spite(keeper);
+    if (journal_starved(own(keeper)->journal)) release_in_spite(keeper);
     count_written(keeper);
     uint64_t staged = keeper->last_position;
     bool more = retirement_turn(&keeper->retirement);

@@ -11,7 +11,8 @@
  * The queue itself decides nothing here: an op is applied when its mail is read, as for a queue in
  * memory, and its effects are released at once. Only what must not be heard before it is stable is
  * held: confirms (by marks), purge-ok, the fences of transactions, and deliveries of messages of
- * which the disk does not know yet that they may have been delivered. */
+ * which the disk does not know yet that they may have been delivered. While the disk takes nothing
+ * at all, deliveries are not held either: consumers go on when publishers cannot. */
 #ifndef SHARD_KEEPER_H
 #define SHARD_KEEPER_H
 

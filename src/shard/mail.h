@@ -82,6 +82,7 @@ struct evacuation;
 struct shard;
 struct visit {
     void (*run)(struct shard *shard, struct visit *visit);
+    void (*back)(struct visit *visit); /* on the admin side, if that has sent it */
 };
 
 struct mail {

@@ -17,7 +17,7 @@ struct recall_settings {
     struct disk *disk; /* to read; borrowed until recall_finish */
     bool salvage;      /* go on without what is damaged */
     struct keeper_settings keeper;
-    /* A disk of the same directory for a archive, whose bell wakes that shard. Never NULL. */
+    /* A disk of the same directory for an archive, whose bell wakes that shard. Never NULL. */
     struct disk *(*open_disk)(void *context, uint32_t shard);
     void *context;
 };

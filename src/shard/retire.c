@@ -222,7 +222,8 @@ bool retirement_turn(struct retirement *retirement) {
         choose(retirement);
     if (retirement->release == RELEASE_RECORDING) {
         struct archive *archive = retirement->evacuation.files[0]->archive;
-        if (journal_stable(archive->journal) >= retirement->manifest_position)
+        bool stable = journal_stable(archive->journal) >= retirement->manifest_position;
+        if (stable && !retirement->held)
             give_back(retirement);
     }
     bool more = !retirement->ending && !waits && evacuate_turn(retirement);

@@ -66,6 +66,7 @@ enum release_phase { RELEASE_NONE, RELEASE_EMPTYING, RELEASE_RECORDING };
 struct retirement {
     struct keeper *keeper;
     bool ending;       /* nothing new is begun */
+    bool held;         /* nothing is given back: somebody copies the files */
     bool more;         /* a turn of a journal has to follow */
     uint64_t retry_ms; /* nothing is tried before; 0: now */
     bool awaits_file;  /* one goes when its journal has begun another */
@@ -129,7 +130,7 @@ bool evacuate_turn(struct retirement *retirement);
 /* A segment has been written, or could not be. */
 void evacuate_on_built(struct retirement *retirement, struct building *building);
 
-/* Stages the list of a archive's segments in its journal; gives the position there. */
+/* Stages the list of an archive's segments in its journal; gives the position there. */
 struct archive;
 uint64_t retire_put_manifest(struct archive *archive);
 

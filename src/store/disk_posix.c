@@ -78,14 +78,17 @@ static struct disk_request *requests_take(struct requests *requests) {
     return request;
 }
 
-/* Writes all or fails: a short write of a synchronous write is a failure of the disk. */
+/* Writes all or fails. What a short write leaves out is tried once, to learn the reason; whatever
+ * becomes of that, a short write of a synchronous write is a failure of the disk. */
 static int write_all(int fd, const uint8_t *data, uint64_t size, uint64_t offset) {
     ssize_t written = 0;
     do {
         written = pwrite(fd, data, size, (off_t)offset);
     } while (written < 0 && errno == EINTR);
     if (written < 0) return -errno;
-    return (uint64_t)written == size ? 0 : -EIO;
+    if ((uint64_t)written == size) return 0;
+    bool more = pwrite(fd, data + written, size - (uint64_t)written, (off_t)offset + written) >= 0;
+    return more ? -EIO : -errno;
 }
 
 static int carry_out_write(struct disk_posix *posix, const struct disk_request *request) {

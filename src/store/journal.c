@@ -493,6 +493,11 @@ bool journal_stopped(const struct journal *journal) {
     return journal->stopped;
 }
 
+bool journal_starved(const struct journal *journal) {
+    bool has_place = journal->active || journal->spare_count != 0;
+    return journal->stopped || (journal->make_failed && !has_place);
+}
+
 uint64_t journal_stable(const struct journal *journal) {
     return journal->stable_position;
 }

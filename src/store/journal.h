@@ -144,6 +144,10 @@ bool journal_idle(const struct journal *journal);
 /* True after JOURNAL_STOPPED. */
 bool journal_stopped(const struct journal *journal);
 
+/* True while nothing that is put will become stable for a while: it has stopped, or its files are
+ * full and none can be made. */
+bool journal_starved(const struct journal *journal);
+
 /* The position up to which everything is stable. */
 uint64_t journal_stable(const struct journal *journal);
 
@@ -163,6 +167,18 @@ uint32_t journal_files(const struct journal *journal);
 
 /* Files that are ready to be used. */
 uint32_t journal_spares(const struct journal *journal);
+
+/* A file of the chain, as far as it is stable. */
+struct journal_piece {
+    char name[DISK_NAME_BYTES_MAX];
+    uint64_t file_no;
+    uint64_t end_lsn; /* behind what counts; 0: its successor's header says where it ends */
+};
+
+/* Gives the files of the chain up to what is stable, oldest first. As long as nothing is released
+ * they stay, and nothing in them changes below their ends. */
+void journal_pieces(const struct journal *journal,
+    void (*each)(void *context, const struct journal_piece *piece), void *context);
 
 /* What the journal has done since it was opened. */
 struct journal_counts {

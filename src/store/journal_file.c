@@ -42,6 +42,13 @@ static void become_spare(struct journal *journal, struct journal_file *file) {
     file->state = JOURNAL_FILE_SPARE;
 }
 
+/* There is room again: files could be made, or enough have become free. */
+static void report_made(struct journal *journal) {
+    if (!journal->make_failed) return;
+    journal->make_failed = false;
+    journal_report(journal, JOURNAL_MADE, 0);
+}
+
 /* The header of a file that is about to be begun. */
 static struct file_header header_of(
     const struct journal *journal, const struct journal_file *file) {
@@ -172,6 +179,7 @@ void journal_file_on_mark(struct journal *journal, struct journal_file *file, in
         become_unfit(journal, file);
     } else {
         become_spare(journal, file);
+        if (journal->spare_count >= journal->settings.files_spare) report_made(journal);
     }
 }
 
@@ -311,16 +319,26 @@ void journal_file_on_removed(struct journal *journal, int status) {
     }
 }
 
+/* Where there is no room for a large file there may be some for a small one. */
+static bool make_smaller(struct journal *journal, int status) {
+    uint64_t first = journal->settings.file_bytes_first;
+    if ((status != -ENOSPC && status != -EDQUOT) || first == 0) return false;
+    if (journal->make_bytes == first) return false;
+    uint64_t half = journal->make_bytes / 2;
+    journal->make_bytes = max_u64(first, half - half % DISK_BLOCK_BYTES);
+    return true;
+}
+
 void journal_file_on_make(struct journal *journal, int status) {
     journal->making = false;
     if (status == 0) status = add_spare(journal, journal->make.name, 0);
-    bool healed = status == 0 && journal->make_failed;
-    journal->make_failed = status != 0;
-    if (healed) journal_report(journal, JOURNAL_MADE, 0);
     if (status == 0) {
         journal->counts.files_made++;
+        report_made(journal);
         return;
     }
+    if (make_smaller(journal, status)) return;
+    journal->make_failed = true;
     journal->make_after_ms = journal->now_ms + JOURNAL_MAKE_MS;
     journal_report(journal, JOURNAL_MAKE_FAILED, -status);
 }
@@ -353,4 +371,18 @@ void journal_file_make(struct journal *journal) {
         (unsigned long long)mark.file_id);
     journal->making = true;
     disk_submit(journal->settings.disk, &journal->make);
+}
+
+void journal_pieces(const struct journal *journal,
+    void (*each)(void *context, const struct journal_piece *piece), void *context) {
+    uint64_t last = journal->stable.file_no;
+    list_for (struct journal_file, file, &journal->files, in_files) {
+        bool in_chain = file->state == JOURNAL_FILE_ACTIVE || file->state == JOURNAL_FILE_FULL ||
+                        file->state == JOURNAL_FILE_LEFT;
+        if (!in_chain || file->file_no > last) continue;
+        struct journal_piece piece = {.file_no = file->file_no};
+        memcpy(piece.name, file->name, sizeof piece.name);
+        if (file->file_no == last) piece.end_lsn = journal->stable.end_lsn;
+        each(context, &piece);
+    }
 }

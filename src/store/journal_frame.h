@@ -7,7 +7,9 @@
 enum {
     JOURNAL_FRAME_HEADER_BYTES = 64,
     JOURNAL_FRAME_BLOCK_BYTES = 4096,
-    JOURNAL_FRAME_BYTES = 1024 * 1024,         /* a frame is not filled further than this */
+    /* A frame is not filled further than this: with two in flight, the disk writes the one while
+     * the other is built. */
+    JOURNAL_FRAME_BYTES = 512 * 1024,
     JOURNAL_FRAME_BYTES_MAX = 4 * 1024 * 1024, /* unless one record alone needs more */
 };
 

@@ -23,6 +23,7 @@
 #include "store/journal_frame.h"
 
 enum { ROUNDS = 5, RECORD_BODY = 1024, WINDOWS = 3, LATENCIES_MAX = 1 << 20 };
+enum { BARE_BYTES = 1024 * 1024, BARE_RECORDS = 960 }; /* of the largest bare write */
 
 static const uint32_t OUTSTANDING[WINDOWS] = {1, 64, 1024};
 
@@ -168,7 +169,7 @@ static struct figure run_journal(struct bench *bench, uint32_t window) {
 static struct figure run_bare(struct bench *bench, uint32_t window, int fd) {
     bool direct = disk_posix_how(bench->posix) == DISK_POSIX_DIRECT;
     size_t size = journal_frame_size((size_t)window * (RECORD_BODY + 48));
-    size = (size_t)min_u64(size, JOURNAL_FRAME_BYTES);
+    size = (size_t)min_u64(size, BARE_BYTES);
     uint8_t *bytes = disk_memory_new(size);
     uint64_t offset = 0, writes = 0;
     bench->latency_count = 0;
@@ -185,7 +186,7 @@ static struct figure run_bare(struct bench *bench, uint32_t window, int fd) {
     }
     double seconds = (double)(now_ns() - begin) / 1e9;
     disk_memory_free(bytes);
-    uint64_t records = (uint64_t)((double)writes * (double)min_u64(window, 960));
+    uint64_t records = (uint64_t)((double)writes * (double)min_u64(window, BARE_RECORDS));
     return figure_of(bench, records, writes, seconds);
 }
 
@@ -194,10 +195,9 @@ static int bare_open(const struct bench *bench, char *path, size_t path_size) {
     int flags = disk_posix_how(bench->posix) == DISK_POSIX_DIRECT ? O_DIRECT | O_DSYNC : 0;
     int fd = open(path, O_CREAT | O_TRUNC | O_RDWR | flags, 0600);
     if (fd < 0) fails(path, errno);
-    uint8_t *bytes = disk_memory_new(JOURNAL_FRAME_BYTES);
-    for (uint64_t at = 0; at < JOURNAL_FILE_BYTES; at += JOURNAL_FRAME_BYTES)
-        if (pwrite(fd, bytes, JOURNAL_FRAME_BYTES, (off_t)at) != JOURNAL_FRAME_BYTES)
-            fails("fill", errno);
+    uint8_t *bytes = disk_memory_new(BARE_BYTES);
+    for (uint64_t at = 0; at < JOURNAL_FILE_BYTES; at += BARE_BYTES)
+        if (pwrite(fd, bytes, BARE_BYTES, (off_t)at) != BARE_BYTES) fails("fill", errno);
     if (fsync(fd) != 0) fails("fsync", errno);
     disk_memory_free(bytes);
     return fd;

@@ -78,9 +78,10 @@ def start_broker(request, tmp_path):
         pytest.skip("stops and starts the broker, which only works with one of our own")
     started = []
 
-    def start(config=None, folder=None):
+    def start(config=None, folder=None, shards=None):
         folder = folder or tmp_path / f"data{len(started)}"
-        process = BrokerProcess(godwit_binary(), folder, request.config.getoption("--shards"))
+        process = BrokerProcess(godwit_binary(), folder,
+                                shards or request.config.getoption("--shards"))
         process.start(config)
         started.append(process)
         return Broker("127.0.0.1", process.port, process)

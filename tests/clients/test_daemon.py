@@ -38,6 +38,7 @@ def run(ours, *flags, **settings):
     (["--shards", "65"], "'65' of 'shards' is not within"),
     (["--config", "/nonexistent"], "cannot read '/nonexistent'"),
     (["--log-level", "loud"], "'loud' is no log level"),
+    (["--durability", "maybe"], "'maybe' is no durability: it is fsync or os"),
 ])
 def test_wrong_flags(ours, flags, complaint):
     done = run(ours, *flags)
@@ -57,7 +58,7 @@ def test_help_version_and_sample(ours, tmp_path):
     assert re.fullmatch(r"godwit \d+\.\d+\.\d+\n", run(ours, "--version").stdout)
     help_text = run(ours, "--help").stdout
     for flag in ("--config", "--data-dir", "--listen", "--management", "--metrics", "--shards",
-                 "--log-level", "--version", "--help"):
+                 "--durability", "--salvage", "--log-level", "--version", "--help"):
         assert flag in help_text
     sample = run(ours, "--print-config").stdout
     path = tmp_path / "sample.conf"
@@ -301,3 +302,20 @@ def test_idle_costs_nothing(start_broker):
     # The two scrapes ask every shard a few times; nothing else wakes one.
     assert after - before < 40
     connection.close()
+
+
+# ---- durability ----
+
+def test_durability_os_is_said_everywhere(start_broker):
+    broker = start_broker("durability = os\n")
+    assert lines_with(broker.process, "server.durability_os")
+    assert lines_with(broker.process, "store.recovered", "operating system")
+    sight = Sight(broker.process)
+    assert sight.request("/health", user=None)[2] == b"ok, durability os\n"
+    assert sight.metrics()["godwit_store_synced"] == 0
+    assert sight.get("/api/nodes")[0]["durability"] == "os"
+
+
+def test_durability_is_fsync_by_default(ours):
+    assert not lines_with(ours.process, "server.durability_os")
+    assert Sight(ours.process).metrics()["godwit_store_synced"] == 1

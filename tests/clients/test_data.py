@@ -263,13 +263,20 @@ def test_what_is_missing_is_named(filled, tmp_path):
     assert (status, found["verdict"]) == (1, "refused")
     assert "of another node" in {damage["what"] for damage in found["damages"]}
     assert data(filled, "dump", "--messages", folder)[0] == 1
+    (folder / "node.id").write_text(node + "\n")
+    for name in ("meta.db", "meta.db-wal", "meta.db-shm"):
+        (folder / name).rename(tmp_path / name)
+    status, found, _ = data(filled, "verify", folder)
+    assert status == 1 and found["damages"][0]["what"].startswith("meta.db is missing")
+    assert found["ownerless"] > 41
+    for name in ("meta.db", "meta.db-wal", "meta.db-shm"):
+        (tmp_path / name).rename(folder / name)
     status, _, err = data(filled, "verify", tmp_path / "nowhere")
     assert status == 1 and "cannot open" in err
     (tmp_path / "empty").mkdir()
     status, _, err = data(filled, "verify", tmp_path / "empty")
     assert status == 1 and "no data directory" in err
     shutil.rmtree(folder / "messages")
-    (folder / "node.id").write_text(node + "\n")
     assert data(filled, "verify", folder)[0] == 0
 
 

@@ -69,11 +69,9 @@ def test_godwitctl_reads_it(golden, broker):
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-def test_the_broker_reads_it(golden, start_broker, request, shards):
+def test_the_broker_reads_it(golden, start_broker, shards):
     folder, expected = golden
-    request.config.option.shards, before = shards, request.config.option.shards
-    broker = start_broker(folder=folder)
-    request.config.option.shards = before
+    broker = start_broker(folder=folder, shards=shards)
     sight = Sight(broker.process)
     definitions = expected["definitions"]
     queues = ("name", "durable", "auto_delete", "arguments")

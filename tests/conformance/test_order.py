@@ -5,7 +5,7 @@ shard and most on others.
 """
 import pytest
 
-from wire import Method, content_frames, method_frame
+from wire import BODY, Method, content_frames, method_frame
 
 MANY = 16
 
@@ -283,3 +283,33 @@ def test_consume_answers_before_it_delivers(ch, queues):
         ch.expect("basic.consume_ok", consumer_tag=queue)
         for _ in range(10):
             ch.deliver(consumer_tag=queue)
+
+
+def test_gets_between_publishes_and_a_consumer(client, fresh):
+    """Persistent messages that are got as soon as they come, beside a consumer that is new: sent at
+    once, so that what has to wait for the disk is overtaken by what has not."""
+    channels = [client.channel() for _ in range(60)]
+    queue = fresh()
+    channels[0].call("queue.declare", queue=queue, durable=True)
+
+    def persistent(body):
+        return method_frame(channels[0].number, "basic.publish", routing_key=queue) + content_frames(
+            channels[0].number, body, {"delivery_mode": 2})
+
+    channels[0].call("confirm.select")
+    client.send_bytes(b"".join(persistent(b"before") for _ in range(16)))
+    confirmed = 0
+    while confirmed < 16:
+        confirmed = channels[0].expect("basic.ack")["delivery_tag"]
+    parts = [method_frame(channels[1].number, "basic.consume", queue=queue, nowait=True)]
+    for number in range(48):
+        parts += [persistent(b"between")] if number >= 16 else []
+        parts.append(method_frame(channels[2 + number].number, "basic.get", queue=queue, no_ack=True))
+    client.send_bytes(b"".join(parts) + persistent(b"last"))
+    answers, bodies = 0, set()
+    while answers < 48 or b"last" not in bodies:
+        got = client.next()
+        if isinstance(got, Method):
+            answers += got.name in ("basic.get_ok", "basic.get_empty")
+        elif got.type == BODY:
+            bodies.add(got.payload)

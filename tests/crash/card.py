@@ -71,14 +71,14 @@ class Message:
 
 class Entry:
     """One message in one queue."""
-    __slots__ = ("message", "queue", "state", "stable", "delivered", "doubted", "doomed",
+    __slots__ = ("message", "queue", "state", "stable", "delivered", "awaiting", "doomed",
                  "applied", "hand", "events")
 
     def __init__(self, message, queue, state):
         self.message, self.queue, self.state = message, queue, state
         self.stable = False     # it is on disk, as far as was promised
         self.delivered = False  # somebody has got it before
-        self.doubted = False    # a purge or a delete can have taken it, confirmed or not
+        self.awaiting = True    # a confirm proves that it is there: nothing can have taken it
         self.doomed = False     # its queue was deleted with deliveries under way
         self.applied = False    # the queue has seen that it is settled
         self.hand = None
@@ -130,6 +130,7 @@ class Card:
         self.taken_until = {}
         self.removals = {}
         self.fuse = None
+        self.is_stopping = False
         self.failures = []
         self.tolerate = frozenset(tolerate)
         self.tolerated = collections.defaultdict(list)
@@ -222,7 +223,7 @@ class Card:
                 for queue in certain:
                     entry = message.entries[queue]
                     entry.stable = message.persistent
-                    if entry.state == MAYBE and not entry.doubted:
+                    if entry.state == MAYBE and entry.awaiting:
                         entry.becomes(THERE, now, what)
 
     def check_not_returned(self, message):
@@ -315,7 +316,7 @@ class Card:
                 self.live[entry.queue][message.id] = entry
             entry.stable |= message.persistent and message.life < self.life
             entry.delivered, entry.hand = True, hand
-            entry.applied = entry.doubted = False
+            entry.applied = entry.awaiting = False
             hand.held[message.id] = entry
             hand.seen.add(message.id)
             flag = ", redelivered" if delivery.redelivered else ""
@@ -360,7 +361,7 @@ class Card:
             outcome = entry.message.outcome
             never = outcome in ("rolled back", "never committed", "returned")
             self.fail("phantom" if never else "resurrected", f"came to {hand}: {entry}")
-        elif entry.state in (HELD, SETTLED):
+        elif entry.state in (HELD, SETTLED) and not self.is_stopping:
             self.fail("duplicate", f"came to {hand}: {entry}")
         self.looked["resurrected"] += 1
         self.looked["duplicate"] += 1
@@ -469,7 +470,7 @@ class Card:
                     at_least += entry.state == THERE
                     self.settled_for_good(entry, "purged, purge-ok seen")
                 else:
-                    entry.doubted = True
+                    entry.awaiting = False
                     entry.becomes(MAYBE, now, "perhaps purged")
             if alone:
                 self.looked["count"] += 1
@@ -485,7 +486,7 @@ class Card:
             alone = not self.taking[queue] and self.taken_until.get(queue, 0) < began
             for name, entry in list(self.live[queue].items()):
                 if name not in certain:
-                    entry.doubted = True
+                    entry.awaiting = False
                     if entry.state != PENDING:
                         entry.becomes(MAYBE, now, "perhaps in the deleted queue")
                 elif alone:
@@ -533,8 +534,16 @@ class Card:
     def life_begins(self):
         with self.lock:
             self.life += 1
+            self.is_stopping = False
             self.life_start = self.tick("start")
             self.forget_old()
+
+    def stopping(self):
+        """SIGTERM is about to be sent: the broker closes connections, one after the other. What one
+        held, or acked too late, may come to another that is still open."""
+        with self.lock:
+            self.tick("stopping")
+            self.is_stopping = True
 
     def life_ended(self, cleanly):
         """The broker is gone: by a kill, or cleanly, when it had time to put all on disk."""

@@ -155,6 +155,7 @@ class Crash:
         self.card.fuse = None
         cleanly = end.endswith("stop") and self.server.is_running
         if cleanly:
+            self.card.stopping()
             wrong = self.server.stop()
             if wrong:
                 self.card.fail("start", wrong)

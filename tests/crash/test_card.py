@@ -111,6 +111,15 @@ def test_an_applied_ack_outlives_a_clean_stop(story):
     assert story.broken == ["resurrected"]
 
 
+def test_a_stop_takes_from_one_and_gives_to_another(story):
+    message = story.publish()
+    story.take(message)
+    story.card.stopping()
+    story.taker = story.card.hand(QUEUE, "another consumer")
+    story.take(message, redelivered=True)
+    assert not story.broken
+
+
 def test_a_committed_ack_outlives_a_kill(story):
     message = story.publish()
     entry = story.take(message)
@@ -173,6 +182,17 @@ def test_a_purge_may_take_what_is_confirmed_after_it(story):
     message = story.publish(confirmed=False)
     story.card.removing(QUEUE, "purge")
     story.card.purged(QUEUE, 1)
+    story.card.confirmed([message])
+    story.restart()
+    story.empty()
+    assert not story.broken
+
+
+def test_a_confirm_after_an_ack_that_may_be_lost(story):
+    """The confirm is late: the message may have been acked and be gone already."""
+    message = story.publish(confirmed=False)
+    story.card.settle([story.take(message)], "ack")
+    story.card.hand_closing(story.taker, abruptly=True)
     story.card.confirmed([message])
     story.restart()
     story.empty()

@@ -160,12 +160,22 @@ static struct keeper_build *build_begin(struct keeper *keeper) {
     return build;
 }
 
-/* Copies a message with the places of it that live. */
+/* Whether a place is needed in the copy of its message. One that was settled may live again, as
+ * long as its settlement is not stable; in our own journal it stands before the manifest that will
+ * make the copy count, but not in another's. */
+static bool is_needed(const struct keeper *keeper, const struct record_target *target) {
+    const struct ledger_place *place = ledger_place(keeper->ledger, target->queue, target->seq);
+    if (ledger_target_lives(keeper->ledger, target)) return true;
+    return place->state == LEDGER_SETTLING && place->writer != keeper->writer &&
+           place->position > keeper->ledger->stable[place->writer] && !PLANTED(PLACES_FORGOTTEN);
+}
+
+/* Copies a message with the places that are needed. */
 static void copy(struct keeper *keeper, struct ledger_message *message) {
     struct ledger_message living = *message;
     living.target_count = 0;
     for (uint32_t i = 0; i < message->target_count; i++)
-        if (ledger_target_lives(keeper->ledger, &message->targets[i]))
+        if (is_needed(keeper, &message->targets[i]))
             living.targets[living.target_count++] = message->targets[i];
     struct keeper_build *build =
         keeper->build_count == 0 ? build_begin(keeper) : &keeper->builds[keeper->build_count - 1];

@@ -96,6 +96,7 @@ static void start(struct owner *owner, enum disk_posix_how how_written) {
     struct journal_past past;
     recover_past(recovery, 0, &past);
     owner->journal = journal_open(&how, &past);
+    (void)journal_want_file(owner->journal);
     const char *spare = NULL;
     while ((spare = recover_take_spare(recovery, 0)) != NULL)
         assert_int_equal(journal_add_spare(owner->journal, spare), 0);
