@@ -113,6 +113,7 @@ struct archive *keeper_add_archive(
         .file_bytes = keeper->settings.file_bytes,
         .file_bytes_first = keeper->settings.file_bytes_first,
         .files_spare = keeper->settings.files_spare,
+        .unwitnessed = keeper->settings.unwitnessed,
         .seed = keeper->settings.seed ^ number * 0x9e3779b97f4a7c15u,
         .calls = &JOURNAL_CALLS,
         .context = archive,
