@@ -11,7 +11,7 @@ struct figures {
     uint64_t descriptors_max;
     uint64_t memory_limit;  /* bytes */
     uint64_t message_bytes; /* memory of messages */
-    bool synced; /* node->synced */
+    bool synced;            /* node->synced */
     bool memory_alarm;
     bool disk_alarm;
     uint32_t shards;

@@ -10,7 +10,7 @@ struct node {
     char name[256]; /* "godwit@host" */
     const char *data_dir;
     uint64_t descriptors_max;
-    bool synced; /* what is confirmed has been synced; else the operating system has it */
+    bool synced;         /* what is confirmed has been synced; else the operating system has it */
     uint64_t started_ms; /* of the clock that only goes forward */
     uint64_t started_at; /* seconds since 1970 */
 };

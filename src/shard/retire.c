@@ -223,8 +223,7 @@ bool retirement_turn(struct retirement *retirement) {
     if (retirement->release == RELEASE_RECORDING) {
         struct archive *archive = retirement->evacuation.files[0]->archive;
         bool stable = journal_stable(archive->journal) >= retirement->manifest_position;
-        if (stable && !retirement->held)
-            give_back(retirement);
+        if (stable && !retirement->held) give_back(retirement);
     }
     bool more = !retirement->ending && !waits && evacuate_turn(retirement);
     return more || retirement->more;

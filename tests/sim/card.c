@@ -297,7 +297,8 @@ void card_recovered_elsewhere(
             number, queue->name,
             letter->persistent ? "it was not there after an earlier one" : "nothing keeps it");
     if (there && (letter->fate == LETTER_DEAD || letter->fate == LETTER_KEPT))
-        world_fail(card->world, phantom, "message %u is in %s after the crash", number, queue->name);
+        world_fail(
+            card->world, phantom, "message %u is in %s after the crash", number, queue->name);
     copy->confused = false;
     copy->carried = there;
     copy->seen = copy->seen && (copy->flagged || !queue->blind);
