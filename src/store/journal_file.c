@@ -179,7 +179,6 @@ void journal_file_on_mark(struct journal *journal, struct journal_file *file, in
         become_unfit(journal, file);
     } else {
         become_spare(journal, file);
-        if (journal->spare_count >= journal->settings.files_spare) report_made(journal);
     }
 }
 
@@ -345,10 +344,7 @@ void journal_file_on_make(struct journal *journal, int status) {
 
 void journal_file_make(struct journal *journal) {
     bool enough = journal->spare_count >= journal->settings.files_spare;
-    /* Whoever has been told that there is no room waits to be told that there is. */
-    bool healed = journal->make_failed && enough && !journal->making;
-    if (healed) journal->make_failed = false;
-    if (healed) journal_report(journal, JOURNAL_MADE, 0);
+    if (enough && !journal->making) report_made(journal);
     if (!journal_makes(journal)) return;
     if (journal->making || enough || journal->now_ms < journal->make_after_ms) return;
     /* A new file is born marked, so that a torn first header can be told from a rotten one. */

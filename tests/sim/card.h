@@ -71,7 +71,7 @@ struct card_queue {
     bool stable;
     bool durable;  /* of stable ones */
     bool declared; /* for certain */
-    bool blind;    /* its journal has stopped: nobody will know what was delivered */
+    bool blind;    /* its journal had no place: nobody will know what was delivered */
     bool exclusive;
     bool auto_delete;
     bool consumed;       /* had a consumer */

@@ -139,12 +139,11 @@ void inspect_departed(struct world *world) {
     }
 }
 
-void inspect_stopped(struct world *world) {
+void inspect_blind(struct world *world) {
     for (uint32_t i = 0; i < world->card->queue_count; i++) {
         struct card_queue *known = &world->card->queues[i];
         const struct queue *queue = find(world, known);
-        known->blind =
-            queue && world->broker->shards[ref_shard(queue_self(queue))]->keeper->stopped;
+        known->blind = queue && world->starved[ref_shard(queue_self(queue))];
     }
 }
 

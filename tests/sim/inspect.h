@@ -19,8 +19,8 @@ void inspect_departed(struct world *world);
 /* Before a crash: what has become stable since then. */
 void inspect_stable(struct world *world);
 
-/* Before a crash: which queues' journals have stopped, so that deliveries went unrecorded. */
-void inspect_stopped(struct world *world);
+/* Before a crash: of which queues deliveries went unrecorded. */
+void inspect_blind(struct world *world);
 
 /* The id of the queue if the letter waits in it, or is unacked there; else 0. */
 uint64_t inspect_waiting(

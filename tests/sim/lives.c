@@ -32,7 +32,7 @@ static void make_broker(struct world *world) {
     for (uint32_t i = 0; i < world->swarm.shards; i++)
         (void)shard_new(world->broker, i, &world->io[i]);
     for (uint32_t i = 0; i < ACTORS_MAX; i++)
-        world->asleep[i] = false;
+        world->asleep[i] = world->starved[i] = false;
 }
 
 /* ---- death ---- */
@@ -129,7 +129,7 @@ void life_crash(struct world *world) {
     world_trace(world, "---- %s", power_loss ? "the power is lost" : "the broker is killed");
     drop_guests(world);
     inspect_stable(world);
-    inspect_stopped(world);
+    inspect_blind(world);
     vault_crash(world->vault, power_loss);
     card_crash(world->card);
     lay_to_rest(world);

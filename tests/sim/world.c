@@ -164,12 +164,23 @@ static bool is_awake(const struct world *world, uint32_t actor) {
     return deadline <= world->now_ms;
 }
 
+/* While a journal has no place at all, messages are delivered that it knows nothing of. */
+static void note_starved(struct world *world, uint32_t shard) {
+    const struct keeper *keeper = world->broker->shards[shard]->keeper;
+    if (!keeper) return;
+    if (journal_starved(keeper->archives[0].journal))
+        world->starved[shard] = true;
+    else if (keeper->stable >= keeper->last_position)
+        world->starved[shard] = false;
+}
+
 static void turn(struct world *world, uint32_t actor) {
     struct mesh *mesh = world->broker->mesh;
     mesh_awake(mesh, actor);
     bool more = actor == world->broker->registrar
                     ? registrar_turn(world->registrar, world->now_ms)
                     : shard_turn(world->broker->shards[actor], world->now_ms);
+    if (world->vault && actor != world->broker->registrar) note_starved(world, actor);
     /* Sockets are polled before the next turn, so that a bell may ring meanwhile. */
     world->asleep[actor] = !more && mesh_may_sleep(mesh, actor);
 }

@@ -36,7 +36,8 @@ struct world {
     uint32_t *drained; /* by the last drain: the last message of each publisher, plus 1 */
     bool sealing;      /* see inspect_departed() */
     uint64_t seal_positions[ACTORS_MAX];
-    bool founding; /* the others wait for the founder */
+    bool starved[ACTORS_MAX]; /* journals that had no place, and have not caught up since */
+    bool founding;            /* the others wait for the founder */
     uint32_t crashes_left;
     uint64_t crash_at;       /* when so much has been done */
     bool asleep[ACTORS_MAX]; /* actors that wait for a bell, a socket or a deadline */
