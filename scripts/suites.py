@@ -255,6 +255,10 @@ def suite_clients_tsan(tally):
     run_pytest(tally, "tests/clients", build("tsan") / "godwit", 4, no_aslr())
 
 
+def suite_failures(tally):
+    run_pytest(tally, "tests/failures", build("asan") / "godwit", 1)
+
+
 def suite_crash(tally):
     """Release, because it is what users run: kills meet the races that they would meet there."""
     run_pytest(tally, "tests/crash", build("release") / "godwit", 1)
@@ -328,8 +332,8 @@ def suite_bench(tally):
 
 FAST = [suite_tidy, suite_unit]
 DEFAULT = FAST + [suite_threads, suite_fuzz, suite_sim, suite_readme, suite_conformance_1,
-                  suite_conformance_4, suite_clients_1, suite_clients_4, suite_clients_tsan, suite_crash,
-                  suite_bench]
+                  suite_conformance_4, suite_clients_1, suite_clients_4, suite_clients_tsan, suite_failures,
+                  suite_crash, suite_bench]
 NIGHTLY = [s for s in DEFAULT if s not in (suite_sim, suite_fuzz)] + [
     suite_fuzz, suite_fuzz_long, suite_sim_long, suite_crash_long]
 
