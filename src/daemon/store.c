@@ -143,6 +143,7 @@ static bool recall_all(struct store *store, struct broker *broker, struct regist
         .keeper = {.file_bytes = JOURNAL_FILE_BYTES,
             .file_bytes_first = JOURNAL_FILE_BYTES_FIRST,
             .files_spare = FILES_SPARE,
+            .unwitnessed = settings->durability == DURABILITY_OS,
             .files_budget =
                 (uint32_t)min_u64(settings->journal_budget / JOURNAL_FILE_BYTES, UINT32_MAX),
             .seed = settings->seed,

@@ -113,6 +113,7 @@ struct archive *keeper_add_archive(
         .file_bytes = keeper->settings.file_bytes,
         .file_bytes_first = keeper->settings.file_bytes_first,
         .files_spare = keeper->settings.files_spare,
+        .unwitnessed = keeper->settings.unwitnessed,
         .seed = keeper->settings.seed ^ number * 0x9e3779b97f4a7c15u,
         .calls = &JOURNAL_CALLS,
         .context = archive,
@@ -382,9 +383,9 @@ static void release_limits(struct keeper *keeper) {
     }
 }
 
-/* Nothing will be stable any more, or not for as long as there is no room. What promises that
- * waits; deliveries, which do not, go on, and so do the ends of channels and connections. What that
- * costs is that after a crash some messages are not marked as redelivered. */
+/* Nothing will be stable any more, or not while there is no room. What promises that waits;
+ * deliveries, which do not, go on, and so do the ends of channels and connections. What that costs
+ * is that after a crash some messages are not marked as redelivered. */
 static bool promises_nothing(const struct mail *mail) {
     if (mail->kind == MAIL_EFFECT) return mail->effect.kind == EFFECT_GOT;
     return mail->kind == MAIL_FENCED && mail->flags == 0;

@@ -57,6 +57,7 @@ struct keeper_settings {
     uint8_t node_id[FILE_NODE_ID_BYTES];
     uint64_t file_bytes; /* of journal files; the first ones are smaller */
     uint64_t file_bytes_first;
+    bool unwitnessed;      /* see struct journal_settings */
     uint32_t files_spare;  /* ready ones that each journal keeps at hand */
     uint32_t files_budget; /* files that each journal may have before they are emptied */
     uint64_t seed;         /* random, another one at every start */

@@ -177,7 +177,7 @@ static void on_frame_stable(struct journal *journal, struct journal_slot *slot) 
     journal->stable.crc = slot->crc;
     if ((slot->frame.flags & JOURNAL_FRAME_INDEX) != 0 && journal->stable.index_lsn == 0)
         journal->stable.index_lsn = slot->frame.lsn;
-    journal->durable_lsn = journal->stable.end_lsn;
+    if (!journal->settings.unwitnessed) journal->durable_lsn = journal->stable.end_lsn;
     journal->unstable_bytes -= slot->put_bytes;
     journal->last_done_ms = journal->now_ms;
     journal->failures = 0;

@@ -66,7 +66,10 @@ struct journal_settings {
     uint64_t file_bytes_first; /* of the first ones; those behind grow to file_bytes. 0: as these */
     uint32_t files_spare; /* ready files to keep at hand, at least 1; more than one above that are
                              removed */
-    uint64_t seed;        /* random, another one at every start: file ids come from it */
+    /* The disk hands writes back before they are stable: frames say nothing of what is, beyond what
+     * recovery has made so, and after a power loss a chain is cut where it is torn. */
+    bool unwitnessed;
+    uint64_t seed; /* random, another one at every start: file ids come from it */
     const struct journal_calls *calls;
     void *context;
 };

@@ -201,7 +201,7 @@ void journal_file_on_header(struct journal *journal, int status) {
         .end_lsn = begun->base_lsn + FILE_FRAMES_AT,
         .crc = journal->header_crc,
     };
-    journal->durable_lsn = journal->stable.end_lsn;
+    if (!journal->settings.unwitnessed) journal->durable_lsn = journal->stable.end_lsn;
     journal->explained_file_no = journal->header_released_no;
     list_for_safe (struct journal_file, file, &journal->files, in_files) {
         if (file->state != JOURNAL_FILE_FULL || file == begun) continue;

@@ -118,7 +118,7 @@ struct journal {
 
     struct journal_tail tail;   /* behind all that was sent */
     struct journal_tail stable; /* behind all that is stable */
-    uint64_t durable_lsn;
+    uint64_t durable_lsn;       /* what frames bear witness of */
     uint64_t last_file_no;
     uint64_t next_base_lsn;
     uint64_t released_file_no;

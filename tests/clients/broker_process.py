@@ -4,6 +4,7 @@
 It has to say `ready` on stderr, to leave with 0 on SIGTERM, and to have no sanitizer report.
 """
 import collections
+import os
 import signal
 import socket
 import subprocess
@@ -36,6 +37,7 @@ class BrokerProcess:
         self.shards = shards
         self.port, self.management_port, self.metrics_port = free_ports(3)
         self.flags = []
+        self.environment = {}  # beside ours
         self.process = None
         self.lines = collections.deque(maxlen=LINES_KEPT)
         self.reports = []
@@ -55,12 +57,16 @@ class BrokerProcess:
             command += ["--config", str(path)]
         return command
 
+    def full_environment(self):
+        return {**os.environ, **self.environment}
+
     def start(self, config=None):
         """Starts it and waits until it accepts. May be called again after stop()."""
         self.ready.clear()
         self.process = subprocess.Popen(self.command(config), stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                        text=True, errors="replace")
+                                        text=True, errors="replace",
+                                        env=self.full_environment())
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
         if not self.ready.wait(START_SECONDS_MAX) or not self.is_running:

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "store/journal_frame.h"
 #include "store/recover.h"
 #include "store/summary.h"
 
@@ -53,7 +54,7 @@ static void complete(struct owner *owner) {
 }
 
 /* A journal with two files made and the first one begun. */
-static struct owner *owner_new(void) {
+static struct owner *owner_begin(bool unwitnessed) {
     struct owner *owner = test_malloc(sizeof *owner);
     memset(owner, 0, sizeof *owner);
     platter_init(&owner->platter, 1);
@@ -62,6 +63,7 @@ static struct owner *owner_new(void) {
         .shard = 0,
         .file_bytes = 1024 * 1024,
         .files_spare = 2,
+        .unwitnessed = unwitnessed,
         .seed = 2,
         .calls = &CALLS,
         .context = owner};
@@ -76,6 +78,10 @@ static struct owner *owner_new(void) {
     complete(owner); /* the header */
     assert_int_equal(owner->stable, 0);
     return owner;
+}
+
+static struct owner *owner_new(void) {
+    return owner_begin(false);
 }
 
 static void owner_free(struct owner *owner) {
@@ -404,8 +410,38 @@ static void a_full_file_ends_with_its_summaries(void **state) {
     owner_free(owner);
 }
 
+/* The highest place that a frame on the platter says is stable. */
+static uint64_t highest_witness(const struct owner *owner) {
+    uint64_t highest = 0;
+    for (int i = 0; i < SIM_FILES_MAX; i++) {
+        const struct sim_file *file = &owner->platter.files[i];
+        for (uint64_t at = FILE_FRAMES_AT; file->used && at < file->size; at += DISK_BLOCK_BYTES) {
+            struct journal_frame frame;
+            if (journal_frame_parse(file->seen + at, &frame) && frame.durable_lsn > highest)
+                highest = frame.durable_lsn;
+        }
+    }
+    return highest;
+}
+
+static void an_unsynced_journal_bears_no_witness(void **state) {
+    (void)state;
+    for (int unwitnessed = 0; unwitnessed < 2; unwitnessed++) {
+        struct owner *owner = owner_begin(unwitnessed);
+        for (uint64_t seq = 1; seq < 5; seq++) {
+            put(owner, seq, 100);
+            turn(owner);
+            complete(owner);
+        }
+        assert_int_equal(owner->stable, 4);
+        assert_int_equal(highest_witness(owner) == 0, unwitnessed);
+        owner_free(owner);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_unsynced_journal_bears_no_witness),
         cmocka_unit_test(nothing_is_stable_before_its_write),
         cmocka_unit_test(groups_form_behind_a_write),
         cmocka_unit_test(no_more_than_two_frames_are_in_flight),

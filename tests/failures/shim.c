@@ -1,0 +1,143 @@
+/* shim: a library between the broker and the kernel that lets chosen calls fail.
+ *
+ * Built by conftest.py, loaded by LD_PRELOAD. The file that SHIM_RULES names is read at each call,
+ * so that a test may change its mind while the broker runs. One rule per line:
+ *
+ *     CALL END ERRNO SKIP COUNT FROM TO
+ *
+ * CALL is write, short, sync, read or direct, which is opening with O_DIRECT; END is how the file's
+ * path ends. The first SKIP such calls go through, the next COUNT fail with ERRNO (a short write
+ * instead writes half); for read and write only those that touch the bytes from FROM to TO.
+ * "clock - 0 0 0 SECONDS 0" moves the wall clock. Calls are counted anew when the file changes. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { RULES_MAX = 8, TEXT_BYTES = 2048 };
+
+struct rule {
+    char call[16];
+    char end[256];
+    int error;
+    long skip;
+    long count;
+    long from;
+    long to;
+    long seen;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char text[TEXT_BYTES];
+static struct rule rules[RULES_MAX];
+static int rule_count;
+
+/* Reads the rules again if they have changed. Called with the lock. */
+static void refresh(void) {
+    char now[TEXT_BYTES] = "";
+    const char *path = getenv("SHIM_RULES");
+    long fd = path ? syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return;
+    long size = syscall(SYS_read, fd, now, sizeof now - 1);
+    syscall(SYS_close, fd);
+    if (size < 0 || strcmp(now, text) == 0) return;
+    memcpy(text, now, sizeof text);
+    rule_count = 0;
+    for (char *line = now, *end; rule_count < RULES_MAX && (end = strchr(line, '\n')) != NULL;
+         line = end + 1) {
+        struct rule *rule = &rules[rule_count];
+        *rule = (struct rule){.seen = 0};
+        rule_count += sscanf(line, "%15s %255s %d %ld %ld %ld %ld", rule->call, rule->end,
+                          &rule->error, &rule->skip, &rule->count, &rule->from, &rule->to) == 7;
+    }
+}
+
+static int ends_with(const char *path, const char *end) {
+    size_t size = strlen(path), end_size = strlen(end);
+    return size >= end_size && strcmp(path + size - end_size, end) == 0;
+}
+
+/* The errno that this call on a path shall have, or 0. */
+static int verdict_on(const char *call, const char *path, long from, long to) {
+    int error = 0;
+    pthread_mutex_lock(&lock);
+    refresh();
+    for (int i = 0; i < rule_count && error == 0; i++) {
+        struct rule *rule = &rules[i];
+        if (strcmp(rule->call, call) != 0 || !ends_with(path, rule->end)) continue;
+        if (to <= rule->from || from >= rule->to) continue;
+        long number = rule->seen++;
+        if (number >= rule->skip && number - rule->skip < rule->count) error = rule->error;
+    }
+    pthread_mutex_unlock(&lock);
+    return error;
+}
+
+/* The same for an open file. */
+static int verdict(const char *call, int fd, long from, long to) {
+    char link[64], path[512] = "";
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    long size = syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1);
+    return size < 0 ? 0 : verdict_on(call, path, from, to);
+}
+
+static ssize_t fail(int error) {
+    errno = error;
+    return -1;
+}
+
+int openat64(int directory, const char *path, int flags, ...) {
+    va_list rest;
+    va_start(rest, flags);
+    int mode = flags & O_CREAT ? va_arg(rest, int) : 0;
+    va_end(rest);
+    int error = flags & O_DIRECT ? verdict_on("direct", path, 0, 1) : 0;
+    if (error != 0) return (int)fail(error);
+    return (int)syscall(SYS_openat, directory, path, flags, mode);
+}
+
+int __openat64_2(int directory, const char *path, int flags) {
+    return openat64(directory, path, flags);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t size, off_t offset) {
+    int error = verdict("write", fd, offset, offset + (long)size);
+    if (error != 0) return fail(error);
+    if (verdict("short", fd, offset, offset + (long)size) != 0) size = size / 2 & ~(size_t)511;
+    return syscall(SYS_pwrite64, fd, data, size, offset);
+}
+
+ssize_t pread64(int fd, void *data, size_t size, off_t offset) {
+    int error = verdict("read", fd, offset, offset + (long)size);
+    if (error != 0) return fail(error);
+    return syscall(SYS_pread64, fd, data, size, offset);
+}
+
+int fsync(int fd) {
+    int error = verdict("sync", fd, 0, 1);
+    return error != 0 ? (int)fail(error) : (int)syscall(SYS_fsync, fd);
+}
+
+int fdatasync(int fd) {
+    int error = verdict("sync", fd, 0, 1);
+    return error != 0 ? (int)fail(error) : (int)syscall(SYS_fdatasync, fd);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *ret_time) {
+    int status = (int)syscall(SYS_clock_gettime, clock, ret_time);
+    if (status != 0 || clock != CLOCK_REALTIME) return status;
+    pthread_mutex_lock(&lock);
+    refresh();
+    for (int i = 0; i < rule_count; i++) {
+        if (strcmp(rules[i].call, "clock") == 0) ret_time->tv_sec += rules[i].from;
+    }
+    pthread_mutex_unlock(&lock);
+    return 0;
+}
