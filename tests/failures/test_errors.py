@@ -118,12 +118,11 @@ def test_files_cannot_be_made(shaky):
     restart_and_check(shaky, publisher)
 
 
-@pytest.mark.parametrize("call", ["write", "sync"])
-def test_segments_cannot_be_made(start, shim, tmp_path, call):
+def test_segments_cannot_be_made(start, shim, tmp_path):
     """The journal's files stay as long as what lives in them is nowhere else."""
     node = start().under(shim, tmp_path / "rules")
     node.start("journal_budget = 256MiB\n")
-    node.fails(f"{call} .segment.new {EIO} {ALL} {WHOLE}")
+    node.fails(f"sync .segment.new {EIO} {ALL} {WHOLE}")
     publisher = Publisher(node, "q", size=65536)
     publisher.flood(lambda: len(publisher.confirmed) > 2300)  # 150 MB, and nobody takes any
     assert node.sight.metrics()["godwit_store_segment_bytes_total"] == 0
@@ -134,22 +133,24 @@ def test_segments_cannot_be_made(start, shim, tmp_path, call):
 
 
 @pytest.mark.parametrize("failure", [f"sync meta.db-wal {EIO}", f"write meta.db-wal {EIO}"])
-def test_definitions_cannot_be_written(shaky, failure):
+def test_definitions_cannot_be_written(start, shim, tmp_path, failure):
     """What is not committed is not answered; messages go on."""
-    publisher = Publisher(shaky, "q")
+    node = start().under(shim, tmp_path / "rules")
+    node.start()
+    publisher = Publisher(node, "q")
     publisher.send(10)
-    shaky.fails(f"{failure} {ALL} {WHOLE}")
-    client = Client(shaky.address, timeout=1)
+    node.fails(f"{failure} {ALL} {WHOLE}")
+    client = Client(node.address, timeout=1)
     channel = client.channel()
     with pytest.raises(AssertionError, match="nothing arrived"):
         channel.call("queue.declare", queue="late", durable=True)
-    shaky.says("definitions.failed")
+    node.says("definitions.failed")
     publisher.send(100)
-    shaky.fails()
+    node.fails()
     client.socket.settimeout(30)
     channel.expect("queue.declare_ok")
-    restart_and_check(shaky, publisher)
-    assert drain(shaky, "late") == []
+    restart_and_check(node, publisher)
+    assert drain(node, "late") == []
 
 
 def full_journals(node):
