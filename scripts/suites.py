@@ -201,6 +201,11 @@ def suite_threads(tally):
     run_meson(tally, "tsan", "threads", no_aslr())
 
 
+def suite_store(tally):
+    """Journals and segments on a disk that lies: without sanitizers, which would take minutes."""
+    run_meson(tally, "debug", "store")
+
+
 def suite_sim(tally, seeds=8000):
     build("debug")
     for name, arguments in (("seeds", ["--seeds", str(seeds)]), ("replay", ["--replay-check"]),
@@ -331,7 +336,7 @@ def suite_bench(tally):
 
 
 FAST = [suite_tidy, suite_unit]
-DEFAULT = FAST + [suite_threads, suite_fuzz, suite_sim, suite_readme, suite_conformance_1,
+DEFAULT = FAST + [suite_threads, suite_fuzz, suite_store, suite_sim, suite_readme, suite_conformance_1,
                   suite_conformance_4, suite_clients_1, suite_clients_4, suite_clients_tsan, suite_failures,
                   suite_crash, suite_bench]
 NIGHTLY = [s for s in DEFAULT if s not in (suite_sim, suite_fuzz)] + [

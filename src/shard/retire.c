@@ -28,6 +28,10 @@ void retirement_deinit(struct retirement *retirement) {
         building_free(*building);
         fifo_drop(&retirement->buildings);
     }
+    /* Files that are on no list any more and have not been given back. */
+    bool recording = retirement->release == RELEASE_RECORDING;
+    for (uint32_t i = 0; recording && i < retirement->evacuation.file_count; i++)
+        kept_file_free(retirement->evacuation.files[i]);
     fifo_deinit(&retirement->buildings);
     fifo_deinit(&retirement->jobs);
     mem_free(retirement->moves);

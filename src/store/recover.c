@@ -99,6 +99,7 @@ int recover_open(const struct recover_settings *settings, struct recovery **ret_
         chain_finish(recovery, &recovery->chains[i]);
     }
     recover_headless_check(recovery);
+    recover_lost_headers_check(recovery);
     if (!recovery->refused) recover_segments_check(recovery);
     *ret_recovery = recovery;
     return 0;

@@ -353,10 +353,10 @@ void recover_segment_scan(struct recovery *recovery, struct recover_file *file) 
     file->damaged = recovery->damage_count != damages;
 }
 
-static bool has_chain(const struct recovery *recovery, uint16_t shard) {
+static const struct recover_chain *find_chain(const struct recovery *recovery, uint16_t shard) {
     for (uint32_t i = 0; i < recovery->chain_count; i++)
-        if (recovery->chains[i].shard == shard) return true;
-    return false;
+        if (recovery->chains[i].shard == shard) return &recovery->chains[i];
+    return NULL;
 }
 
 void recover_headless_check(struct recovery *recovery) {
@@ -371,9 +371,36 @@ void recover_headless_check(struct recovery *recovery) {
                 recover_reader_get(recovery, reader, at, JOURNAL_FRAME_BLOCK_BYTES);
             struct journal_frame frame;
             if (!block || !journal_frame_parse(block, &frame)) continue;
-            if (has_chain(recovery, frame.shard) || !frame_is_orphan(&frame, at)) continue;
+            if (find_chain(recovery, frame.shard) || !frame_is_orphan(&frame, at)) continue;
             recover_damage_add(recovery, RECOVER_BAD_HEADER, file, 0);
             break;
         }
+    }
+}
+
+/* Whether a file that its mark calls free has been used behind the end of its writer's chain by
+ * somebody who knew that its header is stable. What is left of earlier uses lies before that end,
+ * so that this costs one block for most files. */
+static bool was_begun(struct recovery *recovery, struct recover_file *file) {
+    struct recover_reader *reader = &recovery->search_reader;
+    recover_reader_set(reader, file);
+    uint64_t at = FILE_FRAMES_AT;
+    while (at + JOURNAL_FRAME_BLOCK_BYTES <= file->size) {
+        const uint8_t *block = recover_reader_get(recovery, reader, at, JOURNAL_FRAME_BLOCK_BYTES);
+        struct journal_frame frame;
+        if (!block || !journal_frame_parse(block, &frame) || frame.lsn < at) return false;
+        const struct recover_chain *chain = find_chain(recovery, frame.shard);
+        if (!chain || frame.lsn - at < chain->end_lsn) return false;
+        if (frame_is_orphan(&frame, at)) return true;
+        at += frame.size;
+    }
+    return false;
+}
+
+void recover_lost_headers_check(struct recovery *recovery) {
+    for (uint32_t i = 0; i < recovery->file_count; i++) {
+        struct recover_file *file = recovery->files[i];
+        if (file->kind != RECOVER_FILE_SPARE || !was_begun(recovery, file)) continue;
+        recover_damage_add(recovery, RECOVER_BAD_HEADER, file, 0);
     }
 }

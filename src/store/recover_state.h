@@ -126,6 +126,10 @@ void recover_segment_scan(struct recovery *recovery, struct recover_file *file);
 /* Reports files without a header that hold frames of a writer of whom nothing else is left. */
 void recover_headless_check(struct recovery *recovery);
 
+/* Reports files that seem to be free, but that a writer has used behind the end of its chain: the
+ * disk has lost their headers. */
+void recover_lost_headers_check(struct recovery *recovery);
+
 /* Bytes of the reader's file, borrowed until the next call; NULL when the disk does not give them,
  * and reader->error says why. `size` is at most a frame's maximum and within the file. */
 const uint8_t *recover_reader_get(

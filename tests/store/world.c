@@ -148,6 +148,14 @@ static void settle(struct world *world, uint32_t at) {
     }
 }
 
+/* A keeper works; the file that it gives back may have had what was dropped. */
+static void keep(struct world *world, uint32_t at) {
+    struct keeper *keeper = &world->keepers[at];
+    uint64_t jobs_done = keeper->jobs_done;
+    keeper_step(keeper);
+    if (keeper->jobs_done != jobs_done) world->platter.ports[at].dropped = false;
+}
+
 static void release(struct world *world, uint32_t at) {
     uint64_t file_no = journal_oldest(world->journals[at]);
     struct oracle_shard *shard = shard_of(world, at);
@@ -188,7 +196,7 @@ static void one_kept_step(struct world *world, bool faults) {
     } else if (what < 86) {
         world->now_ms += prng_below(&world->prng, 150);
     } else if (what < 98) {
-        keeper_step(&world->keepers[at]);
+        keep(world, at);
     } else if (faults) {
         arm_fault(world);
     }
@@ -238,7 +246,7 @@ static void finish_all(struct world *world) {
     for (int round = 0; round < 300; round++) {
         world->now_ms += 50;
         for (uint32_t i = 0; i < world->running; i++) {
-            if (world->kept) keeper_step(&world->keepers[i]);
+            if (world->kept) keep(world, i);
             turn(world, i);
         }
         platter_complete_all(&world->platter);
