@@ -27,6 +27,11 @@ def fill(path, leave=0):
                 return
 
 
+def await_spares(node):
+    """Its journal has a file in use and two that are ready: it makes no more by itself."""
+    until(lambda: len(node.files("journal")) == 3 and not node.files("new"), what="spare files")
+
+
 def test_without_direct_io_it_syncs(start, shim, tmp_path):
     node = start().under(shim, tmp_path / "rules")
     node.fails(NO_DIRECT)
@@ -44,6 +49,7 @@ def test_full_disk_blocks_publishers(small):
     node, room = small
     publisher = Publisher(node, "q", size=8192)
     publisher.send(10)
+    await_spares(node)
     fill(room / "filler")
     # The files that are ready already are used up first.
     publisher.flood(lambda: publisher.blocked, what="connection.blocked")
@@ -73,6 +79,7 @@ def test_room_comes_back_by_consuming(small):
     node, room = small
     publisher = Publisher(node, "q", size=8192)
     publisher.send(10)
+    await_spares(node)
     fill(room / "filler")
     publisher.flood(lambda: publisher.blocked, what="connection.blocked")
     consumer = Consumer(node, "q")
@@ -112,6 +119,7 @@ def test_no_room_for_definitions(small):
     """What cannot be committed is not answered, and is when there is room again."""
     node, room = small
     Publisher(node, "q", size=8192).send(10)
+    await_spares(node)
     fill(room / "filler")
     client = Client(node.address, timeout=1)
     channel = client.channel()
@@ -141,6 +149,7 @@ def test_killed_while_full(small):
     node, room = small
     publisher = Publisher(node, "q", size=8192)
     publisher.send(10)
+    await_spares(node)
     fill(room / "filler")
     publisher.flood(lambda: publisher.blocked, what="connection.blocked")
     consumer = Consumer(node, "q")
