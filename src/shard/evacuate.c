@@ -8,13 +8,15 @@
 #include "store/ledger.h"
 
 enum {
-    RETRY_MS = 1000, /* after a failure */
-    PUT_OFF_MS = 20, /* for a queue that is being emptied or deleted */
+    SHARED_BYTES_MAX = 1024 * 1024 * 1024, /* never reached: files are smaller */
+    RETRY_MS = 1000,                       /* after a failure */
+    PUT_OFF_MS = 20,                       /* for a queue that is being emptied or deleted */
 };
 
 /* ---- segments ---- */
 
-static struct building *building_begin(struct retirement *retirement) {
+/* A segment of up to so many bytes, unless one message is larger. */
+static struct building *building_new(struct retirement *retirement, uint64_t bytes) {
     struct keeper *keeper = retirement->keeper;
     struct archive *archive = &keeper->archives[0];
     struct building *building = NEW(struct building);
@@ -25,10 +27,16 @@ static struct building *building_begin(struct retirement *retirement) {
         .shard = archive->number,
         .number = building->file->number,
         .file_id = building->file->file_id,
-        .capacity_bytes = keeper->settings.limits.segment_bytes,
+        .capacity_bytes = bytes,
     };
     bytes_copy(settings.node_id, keeper->settings.node_id, sizeof settings.node_id);
     building->build = segment_begin(&settings);
+    return building;
+}
+
+static struct building *building_begin(struct retirement *retirement) {
+    uint64_t bytes = retirement->keeper->settings.limits.segment_bytes;
+    struct building *building = building_new(retirement, bytes);
     *(struct building **)fifo_put(&retirement->buildings) = building;
     return building;
 }
@@ -39,13 +47,16 @@ static struct building *building_open(const struct retirement *retirement) {
     return last && !(*last)->sent ? *last : NULL;
 }
 
-static void building_send(struct retirement *retirement) {
-    struct building *building = building_open(retirement);
-    if (!building) return;
+static void send(struct retirement *retirement, struct building *building) {
     segment_finish(building->build, &building->request);
     building->file->bytes = building->request.size;
     building->sent = true;
     disk_submit(retirement->keeper->archives[0].disk, &building->request);
+}
+
+static void building_send(struct retirement *retirement) {
+    struct building *building = building_open(retirement);
+    if (building) send(retirement, building);
 }
 
 /* A message and its parts are in one segment: who takes the first part takes them all. */
@@ -60,13 +71,23 @@ static bool put_message(struct building *building, const struct kept_record *kep
     struct record pub = kept_record_pub(kept);
     bool taken = segment_put(building->build, &pub);
     check(taken || parts == 0);
-    building->file->messages += taken; /* its parts do not count */
+    if (taken) building->file->messages += kept->target_count; /* its parts do not count */
     return taken;
 }
 
+/* The segment for messages that several queues have. All of them go into one, so that each is there
+ * once, whichever queue is copied first. */
+static struct building *put_shared(
+    struct retirement *retirement, struct message *message, const struct record_target *target) {
+    sharing_put(&retirement->sharing, message, target);
+    if (!retirement->shared) retirement->shared = building_new(retirement, SHARED_BYTES_MAX);
+    return retirement->shared;
+}
+
 /* Puts the message into the segment that is being filled, or into a new one, which it gives. */
-static struct building *put_somewhere(struct retirement *retirement, const struct message *message,
-    const struct record_target *target) {
+static struct building *put_somewhere(
+    struct retirement *retirement, struct message *message, const struct record_target *target) {
+    if (retirement->shares) return put_shared(retirement, message, target);
     struct building *building = building_open(retirement);
     struct kept_record kept = {message, target, 1, retirement->keeper->settings.limits.part_bytes};
     if (building && put_message(building, &kept)) return building;
@@ -93,7 +114,7 @@ static struct planned_move *plan_move(
 
 /* Copies one message; a segment that is full is sent, and the move ends there. */
 static void copy_message(struct retirement *retirement, struct planned_move **move,
-    const struct message *message, const struct record_target *target) {
+    struct message *message, const struct record_target *target) {
     const struct building *building = put_somewhere(retirement, message, target);
     struct shelf_move *shelf_move = &(*move)->move;
     if (shelf_move->to && shelf_move->to != building->file) {
@@ -115,6 +136,12 @@ static struct planned_move *open_move(
     return plan_move(retirement, shelf->queue, stay, stay->first_seq);
 }
 
+/* Whether others hold the message: other queues, mostly. A run goes to one kind of segment as a
+ * whole, and its first message stands for it. */
+static bool is_shared(const struct message *message) {
+    return atomic_load_explicit(&message->refs, memory_order_relaxed) > 1;
+}
+
 /* Copies what lives of a run, from seq_at on; false when the slice is used up before its end. */
 static bool copy_run(
     struct retirement *retirement, const struct queue_slot *slot, uint32_t at, uint64_t *budget) {
@@ -124,7 +151,8 @@ static bool copy_run(
     struct planned_move *move = open_move(retirement, shelf, stay);
     struct record_target target = {
         .queue = shelf->id, .seq = max_u64(retirement->seq_at, stay->first_seq)};
-    const struct message *message = NULL;
+    struct message *message = queue_next_kept(slot->queue, &target.seq, end);
+    if (retirement->seq_at <= stay->first_seq) retirement->shares = message && is_shared(message);
     while ((message = queue_next_kept(slot->queue, &target.seq, end)) != NULL) {
         copy_message(retirement, &move, message, &target);
         target.seq++;
@@ -300,6 +328,27 @@ static bool copy_slice(struct retirement *retirement) {
     return true;
 }
 
+/* Puts a slice of the messages that several queues have into their segment; true when all are. */
+static bool share_slice(struct retirement *retirement) {
+    struct keeper *keeper = retirement->keeper;
+    const struct keeper_limits *limits = &keeper->settings.limits;
+    uint64_t bytes = 0;
+    const struct shared *shared = NULL;
+    while ((shared = sharing_first(&retirement->sharing)) != NULL) {
+        if (bytes >= limits->slice_bytes) return false;
+        struct kept_record kept = {
+            shared->message, shared->targets, shared->count, limits->part_bytes};
+        check(put_message(retirement->shared, &kept));
+        bytes += message_cost(shared->message);
+        sharing_drop(&retirement->sharing, keeper->shard->pool);
+    }
+    if (!retirement->shared) return true;
+    *(struct building **)fifo_put(&retirement->buildings) = retirement->shared;
+    send(retirement, retirement->shared);
+    retirement->shared = NULL;
+    return true;
+}
+
 /* ---- written, recorded, done ---- */
 
 void evacuate_on_built(struct retirement *retirement, struct building *building) {
@@ -418,6 +467,10 @@ bool evacuate_turn(struct retirement *retirement) {
     if (retirement->phase == EVACUATION_COPYING) {
         if (!copy_slice(retirement)) return true;
         building_send(retirement);
+        retirement->phase = EVACUATION_SHARING;
+    }
+    if (retirement->phase == EVACUATION_SHARING) {
+        if (!share_slice(retirement)) return true;
         /* What was settled and not copied may have its end in the next file: that it is settled
          * must be stable before its beginning goes. */
         retirement->position = max_u64(retirement->position, retirement->keeper->last_position);

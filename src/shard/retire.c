@@ -14,6 +14,7 @@ void retirement_init(struct retirement *retirement, struct keeper *keeper) {
     *retirement = (struct retirement){.keeper = keeper, .changed = true};
     fifo_init(&retirement->jobs, sizeof(struct evacuation *));
     fifo_init(&retirement->buildings, sizeof(struct building *));
+    sharing_init(&retirement->sharing);
 }
 
 static void building_free(struct building *building) {
@@ -32,6 +33,8 @@ void retirement_deinit(struct retirement *retirement) {
     bool recording = retirement->release == RELEASE_RECORDING;
     for (uint32_t i = 0; recording && i < retirement->evacuation.file_count; i++)
         kept_file_free(retirement->evacuation.files[i]);
+    if (retirement->shared) building_free(retirement->shared);
+    sharing_deinit(&retirement->sharing, retirement->keeper->shard->pool);
     fifo_deinit(&retirement->buildings);
     fifo_deinit(&retirement->jobs);
     mem_free(retirement->moves);

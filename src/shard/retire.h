@@ -18,6 +18,7 @@
 
 #include "base/fifo.h"
 #include "base/list.h"
+#include "shard/sharing.h"
 #include "shard/shelf.h"
 #include "store/disk.h"
 #include "store/segment.h"
@@ -57,6 +58,7 @@ struct planned_move {
 enum evacuation_phase {
     EVACUATION_NONE,
     EVACUATION_COPYING,
+    EVACUATION_SHARING, /* messages of several queues are copied */
     EVACUATION_WRITING,
     EVACUATION_RECORDING
 };
@@ -83,6 +85,9 @@ struct retirement {
     bool put_off;          /* a queue could not be looked at: once more */
     bool failed;           /* a segment could not be written */
     struct fifo buildings; /* struct building * */
+    bool shares;           /* the run being copied: its messages are in other queues, too */
+    struct sharing sharing;
+    struct building *shared; /* the segment for these, or NULL */
     struct planned_move *moves;
     uint32_t move_count;
     uint32_t move_capacity;
