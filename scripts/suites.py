@@ -264,6 +264,12 @@ def suite_failures(tally):
     run_pytest(tally, "tests/failures", build("asan") / "godwit", 1)
 
 
+def suite_scale(tally):
+    """Figures beside their goals; only what is far off fails."""
+    run_pytest(tally, "tests/scale", build("release") / "godwit", 1)
+    print("\n".join(re.findall(r"^figure: .*$", tally.text(), re.M)), flush=True)
+
+
 def suite_crash(tally):
     """Release, because it is what users run: kills meet the races that they would meet there."""
     run_pytest(tally, "tests/crash", build("release") / "godwit", 1)
@@ -340,7 +346,7 @@ DEFAULT = FAST + [suite_threads, suite_fuzz, suite_store, suite_sim, suite_readm
                   suite_conformance_4, suite_clients_1, suite_clients_4, suite_clients_tsan, suite_failures,
                   suite_crash, suite_bench]
 NIGHTLY = [s for s in DEFAULT if s not in (suite_sim, suite_fuzz)] + [
-    suite_fuzz, suite_fuzz_long, suite_sim_long, suite_crash_long]
+    suite_fuzz, suite_fuzz_long, suite_sim_long, suite_crash_long, suite_scale]
 
 
 def run_suite(suite, pattern):
