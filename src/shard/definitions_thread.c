@@ -90,9 +90,12 @@ static void commit(
     struct metadata_change change;
     size_t at = 0;
     while (metadata_batch_next(batch, &at, &change)) {
-        int error = change.removes ? metadata_remove(thread->metadata, &change.row)
-                                   : metadata_put(thread->metadata, &change.row);
-        check(error == 0); /* it is no larger than the batch that it comes from */
+        int error = 0;
+        if (change.removes)
+            metadata_remove(thread->metadata, &change.row);
+        else
+            error = metadata_put(thread->metadata, &change.row);
+        check(error == 0); /* it had room in the batch that it comes from */
     }
     pthread_mutex_lock(&thread->lock);
     check(!thread->committing);

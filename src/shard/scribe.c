@@ -8,7 +8,7 @@ enum {
     RETRY_MS = 1000,              /* after a commit that failed */
     ID_BLOCK = 65536,             /* queue ids reserved at a time: a second's worth and more */
     ID_LOW = ID_BLOCK / 2,        /* below it the next ones are reserved */
-    FULL_BYTES = 32 * 1024 * 1024 /* of an open batch; a seventh of what the metadata takes */
+    FULL_BYTES = 32 * 1024 * 1024 /* of an open batch: an eighth of what the metadata takes */
 };
 
 /* Queue ids that are reserved, from `next` up to `end`. */
@@ -61,8 +61,8 @@ void scribe_free(struct scribe *scribe) {
 static uint64_t add(struct scribe *scribe, const struct metadata_row *row, bool removes) {
     if (!scribe->definitions) return 0;
     struct metadata_change change = {.removes = removes, .row = *row};
-    /* What is asked for waits while the batch is full, so that only what follows from one request
-     * is added above that: far less than the rest of the room. */
+    /* What is asked for waits while the batch is full, so that one row is put above that, which has
+     * room, and any number removed. */
     bool added = metadata_batch_add(&scribe->open, &change);
     check(added);
     atomic_store(&scribe->broker->ticket_open, scribe->ticket);

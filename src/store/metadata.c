@@ -322,7 +322,7 @@ int metadata_load(struct metadata *metadata, metadata_row_fn each, void *context
 
 /* --- changing */
 
-static int add(struct metadata *metadata, const struct metadata_row *row, bool removes) {
+static bool add(struct metadata *metadata, const struct metadata_row *row, bool removes) {
     check(row->kind < METADATA_KINDS);
     for (int i = kinds[row->kind].key_parts; i < METADATA_KEY_PARTS_MAX; i++)
         check(row->key[i].size == 0);
@@ -331,17 +331,18 @@ static int add(struct metadata *metadata, const struct metadata_row *row, bool r
         check(row->id < metadata->id_next);
     }
     struct metadata_change change = {.removes = removes, .row = *row};
-    if (metadata_batch_add(&metadata->batch, &change)) return 0;
+    return metadata_batch_add(&metadata->batch, &change);
+}
+
+int metadata_put(struct metadata *metadata, const struct metadata_row *row) {
+    if (add(metadata, row, false)) return 0;
     return metadata_problem_say(&metadata->problem, -E2BIG, metadata->path,
         "more than %d bytes of changes wait for their commit", METADATA_BATCH_BYTES_MAX);
 }
 
-int metadata_put(struct metadata *metadata, const struct metadata_row *row) {
-    return add(metadata, row, false);
-}
-
-int metadata_remove(struct metadata *metadata, const struct metadata_row *row) {
-    return add(metadata, row, true);
+void metadata_remove(struct metadata *metadata, const struct metadata_row *row) {
+    bool added = add(metadata, row, true);
+    check(added);
 }
 
 uint64_t metadata_batch_count(const struct metadata *metadata) {

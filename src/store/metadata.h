@@ -41,7 +41,8 @@ enum metadata_kind {
 
 enum {
     METADATA_KEY_PARTS_MAX = 5,
-    METADATA_BATCH_BYTES_MAX = 256 * 1024 * 1024, /* uncommitted changes are held in memory */
+    METADATA_BATCH_BYTES_MAX =
+        256 * 1024 * 1024, /* of uncommitted changes, which are in memory; removals may be more */
     METADATA_ID_BLOCK = 4096, /* ids reserved by one commit; a restart may skip so many */
     METADATA_PROBLEM_BYTES = 512
 };
@@ -92,9 +93,9 @@ int metadata_load(struct metadata *metadata, metadata_row_fn each, void *context
  * full batch refuses, with -E2BIG; then commit and put again. */
 int metadata_put(struct metadata *metadata, const struct metadata_row *row) MUST_USE;
 
-/* Adds a change to the batch: the row under this key shall not be, nor what hangs on it. The
- * content and id do not matter, nor does it whether the row is there. -E2BIG as above. */
-int metadata_remove(struct metadata *metadata, const struct metadata_row *row) MUST_USE;
+/* Adds a change to the batch, full or not: the row under this key shall not be, nor what hangs on
+ * it. The content and id do not matter, nor does it whether the row is there. */
+void metadata_remove(struct metadata *metadata, const struct metadata_row *row);
 
 /* How many changes the batch has, and how much memory it takes in bytes. */
 uint64_t metadata_batch_count(const struct metadata *metadata);

@@ -13,13 +13,17 @@ struct change_head {
 };
 
 void metadata_batch_init(struct metadata_batch *batch) {
-    buffer_init(&batch->bytes, METADATA_BATCH_BYTES_MAX);
+    buffer_init(&batch->bytes, SIZE_MAX);
     batch->count = 0;
 }
 
 void metadata_batch_deinit(struct metadata_batch *batch) {
     buffer_deinit(&batch->bytes);
     batch->count = 0;
+}
+
+static bool has_room(const struct metadata_batch *batch, size_t size) {
+    return size <= METADATA_BATCH_BYTES_MAX && batch->bytes.size <= METADATA_BATCH_BYTES_MAX - size;
 }
 
 bool metadata_batch_add(struct metadata_batch *batch, const struct metadata_change *change) {
@@ -32,8 +36,9 @@ bool metadata_batch_add(struct metadata_batch *batch, const struct metadata_chan
     }
     if (!change->removes) head.content_size = row->content.size;
     size += head.content_size;
+    if (!change->removes && !has_room(batch, size)) return false;
     uint8_t *to = buffer_room(&batch->bytes, size);
-    if (!to) return false;
+    check(to != NULL);
     bytes_copy(to, &head, sizeof head);
     to += sizeof head;
     for (int i = 0; i < METADATA_KEY_PARTS_MAX; i++) {

@@ -18,7 +18,10 @@ struct metadata_change {
 void metadata_batch_init(struct metadata_batch *batch);
 void metadata_batch_deinit(struct metadata_batch *batch);
 
-/* Copies a change to the end. False, and nothing changed, when the batch is full. */
+/* Copies a change to the end. False, and nothing changed, when it is a row to be put and the batch
+ * would have more than METADATA_BATCH_BYTES_MAX. A removal always has room: they follow in any
+ * number from one request, the end of an exchange with its bindings, and name no more than what is
+ * there. */
 bool metadata_batch_add(
     struct metadata_batch *batch, const struct metadata_change *change) MUST_USE;
 
