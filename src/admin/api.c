@@ -80,11 +80,14 @@ static void answer_healthy(struct question *question) {
 
 /* Without a login, for load balancers and supervisors. */
 static void answer_health(struct question *question) {
-    const char *alarm = broker_alarm(question->api->node->broker);
+    const struct node *node = question->api->node;
+    const char *bad = broker_alarm(node->broker);
+    if (!bad && atomic_load(&node->broker->definitions_failing))
+        bad = "definitions cannot be written";
     char text[64];
-    const char *good = question->api->node->synced ? "ok" : "ok, durability os";
-    str_format(text, sizeof text, "%s\n", alarm ? alarm : good);
-    web_answer(question->call, alarm ? 503 : 200, "text/plain", bytes_text(text));
+    const char *good = node->synced ? "ok" : "ok, durability os";
+    str_format(text, sizeof text, "%s\n", bad ? bad : good);
+    web_answer(question->call, bad ? 503 : 200, "text/plain", bytes_text(text));
 }
 
 /* ---- things that are known at once ---- */

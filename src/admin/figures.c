@@ -17,6 +17,7 @@ void figures_read(const struct node *node, struct figures *ret_figures) {
         .memory_limit = broker->memory_limit,
         .memory_alarm = atomic_load(&broker->memory_alarm),
         .disk_alarm = atomic_load(&broker->disk_alarms) != 0,
+        .definitions_failing = atomic_load(&broker->definitions_failing),
         .shards = broker->shard_count,
         .node_name = node->name,
         .cluster_name = broker->settings.cluster_name,

@@ -14,6 +14,7 @@ struct figures {
     bool synced;            /* node->synced */
     bool memory_alarm;
     bool disk_alarm;
+    bool definitions_failing;
     uint32_t shards;
     const char *node_name; /* borrowed */
     const char *cluster_name;

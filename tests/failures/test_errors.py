@@ -145,10 +145,13 @@ def test_definitions_cannot_be_written(start, shim, tmp_path, failure):
     with pytest.raises(AssertionError, match="nothing arrived"):
         channel.call("queue.declare", queue="late", durable=True)
     node.says("definitions.failed")
+    assert node.health() == (503, "definitions cannot be written")
+    assert node.sight.metrics()["godwit_definitions_failing"] == 1
     publisher.send(100)
     node.fails()
     client.socket.settimeout(30)
     channel.expect("queue.declare_ok")
+    until(lambda: node.health() == (200, "ok"), what="a good state of health")
     restart_and_check(node, publisher)
     assert drain(node, "late") == []
 
