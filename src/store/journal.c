@@ -57,6 +57,7 @@ struct journal *journal_open(
     };
     journal->stable = journal->tail;
     journal->durable_lsn = past->prev_end_lsn;
+    journal->trim_ms = UINT64_MAX;
     journal->sealed = true; /* the first header bears witness of the past */
     for (uint32_t i = 0; i < past->file_count; i++)
         adopt(journal, &past->files[i]);
@@ -461,6 +462,7 @@ uint64_t journal_due(const struct journal *journal) {
     if (journal_makes(journal) && !journal->making &&
         journal->spare_count < journal->settings.files_spare)
         due = min_u64(due, journal->make_after_ms);
+    if (!journal->removing && !journal->failing) due = min_u64(due, journal->trim_ms);
     return due;
 }
 

@@ -29,6 +29,7 @@ enum {
     JOURNAL_SEAL_MS = 20,             /* idle for that long: a SEAL frame */
     JOURNAL_LAZY_MS = 100,            /* a settlement waits no longer for a frame to travel in */
     JOURNAL_MAKE_MS = 1000,           /* between two attempts to make a file */
+    JOURNAL_TRIM_MS = 2000,           /* files are surplus for that long before one is removed */
     JOURNAL_IN_FLIGHT_MAX = 2,        /* frames */
     JOURNAL_SECOND_BYTES = 64 * 1024, /* staged bytes that are worth a second frame in flight */
 };

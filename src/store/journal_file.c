@@ -285,22 +285,39 @@ static bool may_be_removed(const struct journal *journal, const struct journal_f
            file->explains < journal->marked_file_no || PLANTED(MARK_REMOVED);
 }
 
-static struct journal_file *surplus_file(struct journal *journal) {
+/* One that is too small to be used again, or NULL. */
+static struct journal_file *unfit_file(struct journal *journal) {
     list_for (struct journal_file, file, &journal->unfit, in_files) {
         if (may_be_removed(journal, file)) return file;
     }
-    if (journal->spare_count <= journal->settings.files_spare + 1) return NULL;
+    return NULL;
+}
+
+/* One that is too much, or NULL. */
+static struct journal_file *surplus_file(struct journal *journal) {
     struct journal_file *last = NULL;
+    if (journal->spare_count <= journal->settings.files_spare + 1) return NULL;
     list_for (struct journal_file, file, &journal->spares, in_files) {
         if (may_be_removed(journal, file)) last = file;
     }
-    if (last) journal->spare_count--;
     return last;
 }
 
+/* Under load the number of spare files goes up and down, and making one costs as much as filling
+ * it: only what has been too much for a while is removed. */
 void journal_file_trim(struct journal *journal) {
+    struct journal_file *surplus = surplus_file(journal);
+    if (!surplus) {
+        journal->trim_ms = UINT64_MAX;
+    } else if (journal->trim_ms == UINT64_MAX) {
+        journal->trim_ms = journal->now_ms + JOURNAL_TRIM_MS;
+    }
     if (journal->removing) return;
-    struct journal_file *file = surplus_file(journal);
+    struct journal_file *file = unfit_file(journal);
+    if (!file && journal->now_ms >= journal->trim_ms) {
+        file = surplus;
+        journal->spare_count--;
+    }
     if (!file) return;
     journal->removal = (struct disk_request){.kind = DISK_REMOVE, .submitter = journal};
     memcpy(journal->removal.name, file->name, sizeof file->name);

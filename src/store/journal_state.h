@@ -133,6 +133,7 @@ struct journal {
     bool making;
     bool make_failed;
     uint64_t make_after_ms;
+    uint64_t trim_ms;            /* when a surplus file goes; UINT64_MAX: there is none */
     struct disk_request removal; /* of a surplus file */
     bool removing;
 
