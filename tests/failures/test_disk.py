@@ -83,8 +83,15 @@ def test_room_comes_back_by_consuming(small):
     fill(room / "filler")
     publisher.flood(lambda: publisher.blocked, what="connection.blocked")
     consumer = Consumer(node, "q")
-    taken = consumer.take(consumer.count())
-    publisher.until(lambda: not publisher.blocked, what="connection.unblocked")
+    taken = []
+
+    def take_all(slice_s):
+        """Also what was on its way when publishers were blocked."""
+        count = consumer.count()
+        taken.extend(consumer.take(count) if count else [])
+        publisher.work(slice_s)
+
+    until(lambda: not publisher.blocked, take_all, what="connection.unblocked")
     assert "no_room" in node.says("No space left on device")
     publisher.until(lambda: not publisher.open, what="all confirms")
     node.kill()
