@@ -351,11 +351,26 @@ static bool share_slice(struct retirement *retirement) {
 
 /* ---- written, recorded, done ---- */
 
+/* Only what has changed: a segment that cannot be written is tried again and again. */
+static void say_outcome(struct retirement *retirement, int status) {
+    struct shard *shard = retirement->keeper->shard;
+    bool failing = status != 0;
+    if (failing == retirement->failing) return;
+    retirement->failing = failing;
+    if (!shard->broker->log) return;
+    struct log_line line;
+    log_begin(&line, failing ? "segment.failed" : "segment.healed");
+    log_put_number(&line, "shard", shard->number);
+    if (failing) log_put_text(&line, "error", strerror(-status));
+    log_end(&line, shard->broker->log, failing ? LEVEL_ERROR : LEVEL_INFO);
+}
+
 void evacuate_on_built(struct retirement *retirement, struct building *building) {
     building->done = true;
     segment_free(building->build);
     building->build = NULL;
     if (building->request.status != 0) retirement->failed = true;
+    say_outcome(retirement, building->request.status);
 }
 
 static bool all_built(const struct retirement *retirement) {

@@ -84,6 +84,7 @@ struct retirement {
     uint64_t walk;         /* of one file's queues, some of which it may list twice */
     bool put_off;          /* a queue could not be looked at: once more */
     bool failed;           /* a segment could not be written */
+    bool failing;          /* which has been said; cleared by one that could */
     struct fifo buildings; /* struct building * */
     bool shares;           /* the run being copied: its messages are in other queues, too */
     struct sharing sharing;

@@ -126,6 +126,7 @@ def test_segments_cannot_be_made(start, shim, tmp_path):
     publisher = Publisher(node, "q", size=65536)
     publisher.flood(lambda: len(publisher.confirmed) > 2300)  # 150 MB, and nobody takes any
     assert node.sight.metrics()["godwit_store_segment_bytes_total"] == 0
+    assert "Input/output error" in node.says("segment.failed")
     assert node.health() == (200, "ok") and not publisher.blocked
     node.fails()
     until(lambda: node.sight.metrics()["godwit_store_segment_bytes_total"] > 0, what="a segment")
