@@ -17,18 +17,19 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 
 import pika
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/clients"))
 from broker_process import BrokerProcess  # noqa: E402
+from patience import until  # noqa: E402
 
 SHARDS = 2
 FILLER_BYTES = 1024 * 1024
 FILLERS_MAX = 400
 SIZES = [0, 1, 7, 100, 4096, 70000, 1024 * 1024]
+JOURNAL_FILES_REST = 4 * SHARDS  # with the spare ones
 LARGE_BYTES = 9 * 1024 * 1024  # three records
 PROPERTIES = {"content_type": "text/plain", "content_encoding": "utf-8", "delivery_mode": 2,
               "priority": 4, "correlation_id": "c", "reply_to": "r", "expiration": "3600000",
@@ -120,6 +121,9 @@ class Maker:
     def segments(self):
         return list((self.process.folder / "messages").glob("*.segment"))
 
+    def journal_files(self):
+        return list((self.process.folder / "messages").glob("*.journal"))
+
     def force_segment(self):
         """Publishes until a journal file is given up, and what lives in it is in a segment."""
         filler = bytes(FILLER_BYTES)
@@ -131,15 +135,11 @@ class Maker:
             raise SystemExit("no segment was made")
         self.channel.queue_purge("fillers")
         self.publish("", "fillers", 8)
-        # Journal files that nothing lives in are given back.
-        before = None
-        while before != (now := sorted((self.process.folder / "messages").iterdir())):
-            before = now
-            time.sleep(2)
+        until(lambda: len(self.journal_files()) <= JOURNAL_FILES_REST,
+              what="the return of journal files that nothing lives in")
 
     def kill(self):
-        self.channel.queue_declare("plain", passive=True)
-        time.sleep(0.5)  # acknowledgements travel in a frame of their own
+        self.publish("", "acked", 50)  # its confirm comes behind the acknowledgements on disk
         self.process.process.kill()
         self.process.process.wait()
 
