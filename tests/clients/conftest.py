@@ -6,7 +6,6 @@ with --broker HOST:PORT the tests use one that is running already, such as Rabbi
 """
 import os
 import pathlib
-import signal
 import uuid
 
 import amqp
@@ -14,10 +13,10 @@ import kombu
 import pika
 import pytest
 
+from bounded import bounded  # noqa: F401  each test has it
 from broker_process import BrokerProcess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TEST_SECONDS_MAX = int(os.environ.get("GODWIT_TEST_SECONDS", "120"))
 
 
 def pytest_addoption(parser):
@@ -90,19 +89,6 @@ def start_broker(request, tmp_path):
     for process in started:
         if process.is_running:
             process.stop()
-
-
-@pytest.fixture(autouse=True)
-def bounded(request):
-    """Ends a test that waits for something that does not come."""
-    def expire(_signal, _frame):
-        pytest.fail(f"{request.node.name} took more than {TEST_SECONDS_MAX} s")
-
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.alarm(TEST_SECONDS_MAX)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 
@@ -12,9 +11,9 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tests/clients"), str(ROOT / "tests/conformance")]
 
+from bounded import bounded  # noqa: E402, F401  each test has it
 from node import NO_DIRECT, Node  # noqa: E402  the folders above are needed for it
 
-TEST_SECONDS_MAX = int(os.environ.get("GODWIT_TEST_SECONDS", "120"))
 CLONE_NEWNS = 0x00020000
 SMALL_BYTES = 96 * 1024 * 1024
 
@@ -24,19 +23,6 @@ def godwit_binary():
     if not path.is_file():
         pytest.exit(f"no broker at {path}: build it (scripts/build release) or set GODWIT_BINARY", 2)
     return path
-
-
-@pytest.fixture(autouse=True)
-def bounded(request):
-    """Ends a test that waits for something that does not come."""
-    def expire(_signal, _frame):
-        pytest.fail(f"{request.node.name} took more than {TEST_SECONDS_MAX} s")
-
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.alarm(TEST_SECONDS_MAX)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

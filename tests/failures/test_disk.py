@@ -32,6 +32,16 @@ def await_spares(node):
     until(lambda: len(node.files("journal")) == 3 and not node.files("new"), what="spare files")
 
 
+def fill_up(node, room):
+    """A file system without room, and a publisher that is blocked when the ready files are full too."""
+    publisher = Publisher(node, "q", size=8192)
+    publisher.send(10)
+    await_spares(node)
+    fill(room / "filler")
+    publisher.flood(lambda: publisher.blocked, what="connection.blocked")
+    return publisher
+
+
 def test_without_direct_io_it_syncs(start, shim, tmp_path):
     node = start().under(shim, tmp_path / "rules")
     node.fails(NO_DIRECT)
@@ -47,12 +57,7 @@ def test_without_direct_io_it_syncs(start, shim, tmp_path):
 
 def test_full_disk_blocks_publishers(small):
     node, room = small
-    publisher = Publisher(node, "q", size=8192)
-    publisher.send(10)
-    await_spares(node)
-    fill(room / "filler")
-    # The files that are ready already are used up first.
-    publisher.flood(lambda: publisher.blocked, what="connection.blocked")
+    publisher = fill_up(node, room)
     assert publisher.blocked == "low on disk"
     assert node.health() == (503, "low on disk")
     assert node.disk_alarm() == 1
@@ -77,11 +82,7 @@ def test_full_disk_blocks_publishers(small):
 def test_room_comes_back_by_consuming(small):
     """No file has to go from outside: the journal's own files are used again."""
     node, room = small
-    publisher = Publisher(node, "q", size=8192)
-    publisher.send(10)
-    await_spares(node)
-    fill(room / "filler")
-    publisher.flood(lambda: publisher.blocked, what="connection.blocked")
+    publisher = fill_up(node, room)
     consumer = Consumer(node, "q")
     taken = []
 
@@ -154,11 +155,7 @@ def test_no_room_for_definitions(small):
 
 def test_killed_while_full(small):
     node, room = small
-    publisher = Publisher(node, "q", size=8192)
-    publisher.send(10)
-    await_spares(node)
-    fill(room / "filler")
-    publisher.flood(lambda: publisher.blocked, what="connection.blocked")
+    publisher = fill_up(node, room)
     consumer = Consumer(node, "q")
     taken = consumer.take(50)
     node.kill()

@@ -8,25 +8,6 @@
 
 enum { QUEUE = 1, CONSUMER = 1 }; /* what the host answers to a consume */
 
-static int set_up(void **state) {
-    static struct fake_host host;
-    host_init(&host);
-    host_log_in(&host);
-    host_open_channel(&host, 1);
-    *state = &host;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    struct fake_host *host = *state;
-    host_hear_nothing(host);
-    host_asked_nothing(host);
-    host_deinit(host);
-    return 0;
-}
-
-static const struct bytes NO_PROPERTIES = {(const uint8_t *)"\0\0", 2};
-
 /* The id by which the host knows the consumer whose consume was the n-th id of the session. */
 static struct effect delivery(struct fake_host *host, uint32_t tag_id, uint64_t seq) {
     return (struct effect){
@@ -674,7 +655,7 @@ static void facts_count(void **state) {
 }
 
 int main(void) {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, host_set_up, host_tear_down)
     const struct CMUnitTest tests[] = {
         CASE(consumers_come_and_go),
         CASE(no_wait_is_silent),

@@ -5,22 +5,6 @@
 
 #include "session/reply_to.h"
 
-static int set_up(void **state) {
-    static struct fake_host host;
-    host_init(&host);
-    host_log_in(&host);
-    host_open_channel(&host, 1);
-    *state = &host;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    host_hear_nothing(*state);
-    host_asked_nothing(*state);
-    host_deinit(*state);
-    return 0;
-}
-
 static void each_method_is_one_request(void **state) {
     struct fake_host *host = *state;
     static const struct {
@@ -298,7 +282,7 @@ static void lost_consumers_are_told_behind_the_deletion(void **state) {
     host_hear(host, 1, "access.request_ok ticket=1");
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, host_set_up, host_tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

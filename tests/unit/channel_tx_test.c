@@ -4,25 +4,6 @@
 #include "amqp/properties.h"
 #include "amqp/table.h"
 
-static int set_up(void **state) {
-    static struct fake_host host;
-    host_init(&host);
-    host_log_in(&host);
-    host_open_channel(&host, 1);
-    *state = &host;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    struct fake_host *host = *state;
-    host_hear_nothing(host);
-    host_asked_nothing(host);
-    host_deinit(host);
-    return 0;
-}
-
-static const struct bytes NO_PROPERTIES = {(const uint8_t *)"\0\0", 2};
-
 static void select_tx(struct fake_host *host) {
     host_say(host, 1, "tx.select");
     host_hear(host, 1, "tx.select_ok");
@@ -334,7 +315,7 @@ static void rollback_forgets_publishes(void **state) {
 }
 
 int main(void) {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, host_set_up, host_tear_down)
     const struct CMUnitTest tests[] = {
         CASE(modes_exclude_each_other),
         CASE(commit_publishes_and_waits),

@@ -559,3 +559,23 @@ void host_flush(struct fake_host *host) {
     session_flush(host->session, host->now_ms);
     session_check(host->session);
 }
+
+/* ---- fixtures ---- */
+
+const struct bytes NO_PROPERTIES = {(const uint8_t *)"\0\0", 2};
+
+int host_set_up(void **state) {
+    static struct fake_host host;
+    host_init(&host);
+    host_log_in(&host);
+    host_open_channel(&host, 1);
+    *state = &host;
+    return 0;
+}
+
+int host_tear_down(void **state) {
+    host_hear_nothing(*state);
+    host_asked_nothing(*state);
+    host_deinit(*state);
+    return 0;
+}

@@ -102,6 +102,15 @@ void host_log_in_with(struct fake_host *host, const char *capabilities, const ch
 /* Opens a channel. */
 void host_open_channel(struct fake_host *host, uint16_t channel);
 
+/* ---- fixtures ---- */
+
+extern const struct bytes NO_PROPERTIES; /* of a header frame */
+
+/* For cmocka: a host whose session is logged in and has channel 1 open. At the end everything must
+ * have been heard and asked. */
+int host_set_up(void **state);
+int host_tear_down(void **state);
+
 /* ---- the broker's side ---- */
 
 /* The session's next call was this one. */

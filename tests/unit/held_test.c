@@ -6,25 +6,6 @@
 
 enum { QUEUE = 1, CONSUMER = 1 }; /* what the host answers to a consume */
 
-static int set_up(void **state) {
-    static struct fake_host host;
-    host_init(&host);
-    host_log_in(&host);
-    host_open_channel(&host, 1);
-    *state = &host;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    struct fake_host *host = *state;
-    host_hear_nothing(host);
-    host_asked_nothing(host);
-    host_deinit(host);
-    return 0;
-}
-
-static const struct bytes NO_PROPERTIES = {(const uint8_t *)"\0\0", 2};
-
 /* Declares a queue; the answer comes at once and waits for the ticket. */
 static void declare(struct fake_host *host, uint16_t channel, const char *name, uint64_t ticket) {
     char line[128];
@@ -579,7 +560,7 @@ static void heartbeats_are_not_held(void **state) {
 }
 
 int main(void) {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, host_set_up, host_tear_down)
     const struct CMUnitTest tests[] = {
         CASE(a_reply_waits_for_its_commit),
         CASE(a_late_answer_waits_too),

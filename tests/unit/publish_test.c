@@ -7,24 +7,6 @@
 #include "base/prng.h"
 #include "session/reply_to.h"
 
-static int set_up(void **state) {
-    static struct fake_host host;
-    host_init(&host);
-    host_log_in(&host);
-    host_open_channel(&host, 1);
-    *state = &host;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    host_hear_nothing(*state);
-    host_asked_nothing(*state);
-    host_deinit(*state);
-    return 0;
-}
-
-static const struct bytes NO_PROPERTIES = {(const uint8_t *)"\0\0", 2};
-
 /* The property bytes of `properties`, in `memory`. */
 static struct bytes encode(const struct properties *properties, uint8_t memory[1024]) {
     struct writer writer = writer_over(memory, 1024);
@@ -389,7 +371,7 @@ static void mandatory_and_unroutable_comes_back(void **state) {
 }
 
 int main(void) {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, host_set_up, host_tear_down)
     const struct CMUnitTest tests[] = {
         CASE(one_frame_is_one_message),
         CASE(marks_come_from_the_properties),
