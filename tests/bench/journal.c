@@ -8,9 +8,10 @@
  */
 #include "store/journal.h"
 
+#include "bell.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,9 +33,7 @@ struct bench {
     double seconds;
     struct disk_posix *posix;
     struct journal *journal;
-    pthread_mutex_t mutex;
-    pthread_cond_t rung;
-    bool bell;
+    struct bell bell;
     uint64_t base;    /* stable before this round */
     uint64_t stable;  /* the last position */
     uint64_t *put_ns; /* by position, a ring */
@@ -55,27 +54,6 @@ static uint64_t now_ns(void) {
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
-static void fails(const char *what, int error) {
-    fprintf(stderr, "%s: %s\n", what, strerror(error));
-    exit(1);
-}
-
-static void on_bell(void *context) {
-    struct bench *bench = context;
-    pthread_mutex_lock(&bench->mutex);
-    bench->bell = true;
-    pthread_cond_signal(&bench->rung);
-    pthread_mutex_unlock(&bench->mutex);
-}
-
-static void wait_for_bell(struct bench *bench) {
-    pthread_mutex_lock(&bench->mutex);
-    while (!bench->bell)
-        pthread_cond_wait(&bench->rung, &bench->mutex);
-    bench->bell = false;
-    pthread_mutex_unlock(&bench->mutex);
-}
-
 static void note(struct bench *bench, uint64_t ns) {
     if (bench->latency_count < LATENCIES_MAX)
         bench->latencies[bench->latency_count++] = (uint32_t)(ns / 100);
@@ -87,19 +65,6 @@ static void on_stable(void *context, uint64_t position) {
     for (uint64_t at = bench->stable + 1; at <= position; at++)
         note(bench, now - bench->put_ns[at % 4096]);
     bench->stable = position;
-}
-
-/* Nothing here is needed again. */
-static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
-    (void)context;
-    (void)file_no;
-    (void)position;
-}
-
-static void on_trouble(void *context, enum journal_trouble trouble, int error) {
-    (void)context;
-    fprintf(stderr, "trouble %d\n", (int)trouble);
-    fails("journal", error);
 }
 
 static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, NULL};
@@ -152,14 +117,14 @@ static struct figure run_journal(struct bench *bench, uint32_t window) {
         }
         turn(bench);
         uint64_t before = bench->stable;
-        if (before == bench->stable && put_count - bench->stable == window) wait_for_bell(bench);
+        if (before == bench->stable && put_count - bench->stable == window) bell_wait(&bench->bell);
         turn(bench);
     }
     double seconds = (double)(now_ns() - begin) / 1e9;
     frames = journal_counts(bench->journal)->frames - frames;
     struct figure figure = figure_of(bench, bench->stable - first, frames, seconds);
     while (bench->stable < put_count) {
-        wait_for_bell(bench);
+        bell_wait(&bench->bell);
         turn(bench);
     }
     return figure;
@@ -228,7 +193,7 @@ static void remove_name(void *context, const char *name) {
 
 static void bench_open(struct bench *bench) {
     struct disk_posix_settings settings = {
-        .directory = bench->directory, .bell = on_bell, .bell_context = bench};
+        .directory = bench->directory, .bell = bell_ring, .bell_context = &bench->bell};
     int status = disk_posix_open(&settings, &bench->posix);
     if (status != 0) fails(bench->directory, -status);
     printf("%s\n", disk_posix_how_text(disk_posix_how(bench->posix)));
@@ -245,7 +210,7 @@ static void bench_open(struct bench *bench) {
     for (uint32_t made = 0; made < 3;) {
         turn(bench);
         made = (uint32_t)journal_counts(bench->journal)->files_made;
-        if (made < 3) wait_for_bell(bench);
+        if (made < 3) bell_wait(&bench->bell);
     }
 }
 
@@ -253,7 +218,7 @@ static void bench_close(struct bench *bench) {
     journal_finish(bench->journal);
     turn(bench);
     while (!journal_idle(bench->journal)) {
-        wait_for_bell(bench);
+        bell_wait(&bench->bell);
         turn(bench);
     }
     journal_close(bench->journal);
@@ -267,8 +232,7 @@ int main(int count, char **words) {
     struct bench bench = {.directory = count > 1 ? words[1] : mkdtemp(directory),
         .seconds = count > 2 ? strtod(words[2], NULL) : 1};
     if (!bench.directory) fails("mkdtemp", errno);
-    pthread_mutex_init(&bench.mutex, NULL);
-    pthread_cond_init(&bench.rung, NULL);
+    bell_init(&bench.bell);
     bench.put_ns = mem_new_array(4096, sizeof *bench.put_ns);
     bench.latencies = mem_new_array(LATENCIES_MAX, sizeof *bench.latencies);
     bench_open(&bench);

@@ -7,8 +7,9 @@
  * written is still in the page cache. Prints the best of several rounds. */
 #include "store/recover.h"
 
+#include "bell.h"
+
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +26,7 @@ struct bench {
     const char *directory;
     struct disk_posix *posix;
     struct journal *journal;
-    pthread_mutex_t mutex;
-    pthread_cond_t rung;
-    bool bell;
+    struct bell bell;
     uint64_t put;
     uint64_t stable;
     uint64_t bytes;
@@ -44,42 +43,13 @@ static double now(void) {
     return clock_now(CLOCK_MONOTONIC);
 }
 
-static void fails(const char *what, int error) {
-    fprintf(stderr, "%s: %s\n", what, strerror(error));
-    exit(1);
-}
-
-static void on_bell(void *context) {
-    struct bench *bench = context;
-    pthread_mutex_lock(&bench->mutex);
-    bench->bell = true;
-    pthread_cond_signal(&bench->rung);
-    pthread_mutex_unlock(&bench->mutex);
-}
-
 static void turn(struct bench *bench) {
-    pthread_mutex_lock(&bench->mutex);
-    while (!bench->bell)
-        pthread_cond_wait(&bench->rung, &bench->mutex);
-    bench->bell = false;
-    pthread_mutex_unlock(&bench->mutex);
+    bell_wait(&bench->bell);
     journal_turn(bench->journal, (uint64_t)(now() * 1000), 1);
 }
 
 static void on_stable(void *context, uint64_t position) {
     ((struct bench *)context)->stable = position;
-}
-
-static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
-    (void)context;
-    (void)file_no;
-    (void)position;
-}
-
-static void on_trouble(void *context, enum journal_trouble trouble, int error) {
-    (void)context;
-    (void)trouble;
-    if (error != 0) fails("journal", error);
 }
 
 static void on_request(void *context, struct disk_request *request) {
@@ -164,7 +134,7 @@ static void remove_name(void *context, const char *name) {
 
 static void bench_open(struct bench *bench) {
     struct disk_posix_settings settings = {
-        .directory = bench->directory, .os = true, .bell = on_bell, .bell_context = bench};
+        .directory = bench->directory, .os = true, .bell = bell_ring, .bell_context = &bench->bell};
     int status = disk_posix_open(&settings, &bench->posix);
     if (status != 0) fails(bench->directory, -status);
     struct journal_settings how = {.disk = disk_posix_disk(bench->posix),
@@ -229,8 +199,7 @@ int main(int count, char **words) {
     struct bench bench = {.directory = count > 1 ? words[1] : mkdtemp(directory)};
     uint64_t bytes = (count > 2 ? strtoull(words[2], NULL, 10) : 200) * 1000000;
     if (!bench.directory) fails("mkdtemp", errno);
-    pthread_mutex_init(&bench.mutex, NULL);
-    pthread_cond_init(&bench.rung, NULL);
+    bell_init(&bench.bell);
     run(&bench, "journal", bytes);
     run(&bench, "segments", bytes);
     rmdir(bench.directory);
