@@ -10,7 +10,7 @@
 #include "base/str.h"
 #include "store/disk_posix.h"
 
-enum { FILES_SPARE = 2, DAMAGES_SAID_MAX = 20, PATH_BYTES_MAX = 4096 };
+enum { FILES_SPARE = 2, PATH_BYTES_MAX = 4096 };
 
 /* A disk of one journal, and whom it wakes. */
 struct port {

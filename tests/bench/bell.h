@@ -2,6 +2,7 @@
 #ifndef TESTS_BENCH_BELL_H
 #define TESTS_BENCH_BELL_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "store/journal.h"
 
 struct bell {
@@ -44,6 +46,12 @@ static inline void bell_wait(struct bell *bell) {
 static inline void fails(const char *what, int error) {
     fprintf(stderr, "%s: %s\n", what, strerror(error));
     exit(1);
+}
+
+/* Makes a directory of its own in `parent`, for the benchmark to fill and to empty. */
+static inline void make_scratch(char *path, size_t path_size, const char *parent) {
+    str_format(path, path_size, "%s/bench-store-XXXXXX", parent);
+    if (!mkdtemp(path)) fails(parent, errno);
 }
 
 /* Journal calls: nobody retires files here, and any trouble is the end. */

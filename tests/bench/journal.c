@@ -228,10 +228,10 @@ static void bench_close(struct bench *bench) {
 }
 
 int main(int count, char **words) {
-    char directory[] = "bench-journal-XXXXXX";
-    struct bench bench = {.directory = count > 1 ? words[1] : mkdtemp(directory),
-        .seconds = count > 2 ? strtod(words[2], NULL) : 1};
-    if (!bench.directory) fails("mkdtemp", errno);
+    char directory[256];
+    make_scratch(directory, sizeof directory, count > 1 ? words[1] : ".");
+    struct bench bench = {
+        .directory = directory, .seconds = count > 2 ? strtod(words[2], NULL) : 1};
     bell_init(&bench.bell);
     bench.put_ns = mem_new_array(4096, sizeof *bench.put_ns);
     bench.latencies = mem_new_array(LATENCIES_MAX, sizeof *bench.latencies);

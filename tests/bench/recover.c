@@ -195,10 +195,10 @@ static void run(struct bench *bench, const char *what, uint64_t bytes) {
 }
 
 int main(int count, char **words) {
-    char directory[] = "bench-recover-XXXXXX";
-    struct bench bench = {.directory = count > 1 ? words[1] : mkdtemp(directory)};
+    char directory[256];
+    make_scratch(directory, sizeof directory, count > 1 ? words[1] : ".");
+    struct bench bench = {.directory = directory};
     uint64_t bytes = (count > 2 ? strtoull(words[2], NULL, 10) : 200) * 1000000;
-    if (!bench.directory) fails("mkdtemp", errno);
     bell_init(&bench.bell);
     run(&bench, "journal", bytes);
     run(&bench, "segments", bytes);
