@@ -8,7 +8,7 @@
 #include "store/ledger.h"
 
 enum {
-    SHARED_BYTES_MAX = 1024 * 1024 * 1024, /* never reached: files are smaller */
+    SHARED_BYTES_MAX = 1024 * 1024 * 1024, /* never reached: see emptied_bytes */
     RETRY_MS = 1000,                       /* after a failure */
     PUT_OFF_MS = 20,                       /* for a queue that is being emptied or deleted */
 };

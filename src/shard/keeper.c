@@ -14,6 +14,7 @@ const struct keeper_limits KEEPER_LIMITS = {
     .part_bytes = KEPT_RECORD_PART_BYTES,
     .segment_bytes = 16 * 1024 * 1024,
     .garbage_bytes_min = 64 * 1024 * 1024,
+    .emptied_bytes = 128 * 1024 * 1024,
     .look_ms = 50,
     .slice_bytes = 256 * 1024,
     .slice_queues = 64,

@@ -46,6 +46,7 @@ struct keeper_limits {
     uint32_t part_bytes;        /* of a PART (shard/kept_record.h) */
     uint64_t segment_bytes;     /* of a segment, unless one message is larger */
     uint64_t garbage_bytes_min; /* below that segments are left alone */
+    uint64_t emptied_bytes;     /* of segments that are emptied at once, unless one is larger */
     uint32_t look_ms;           /* between two looks at all files */
     uint64_t slice_bytes;       /* copied in one turn */
     uint32_t slice_queues;      /* looked at in one turn */

@@ -94,6 +94,20 @@ static bool is_worth_copying(const struct kept_file *segment) {
     return live_bytes(segment) * 100 < segment->bytes * LIVE_PERCENT_MAX;
 }
 
+/* What several queues have comes into one new segment, which is put together in memory: so much at
+ * once and no more. */
+static void choose_segments_to_copy(struct archive *archive, struct evacuation *evacuation) {
+    uint64_t bytes = 0;
+    list_for (struct kept_file, segment, &archive->segments, in_archive) {
+        if (evacuation->file_count == EVACUATION_FILES_MAX) return;
+        if (!is_worth_copying(segment)) continue;
+        bytes += segment->bytes;
+        bool much = bytes > archive->keeper->settings.limits.emptied_bytes;
+        if (much && evacuation->file_count != 0) return;
+        choose_file(evacuation, segment);
+    }
+}
+
 static bool choose_segments(struct archive *archive, struct evacuation *evacuation) {
     uint64_t bytes = 0;
     uint64_t living = 0;
@@ -107,10 +121,7 @@ static bool choose_segments(struct archive *archive, struct evacuation *evacuati
     uint64_t garbage = bytes - min_u64(living, bytes);
     uint64_t garbage_min = archive->keeper->settings.limits.garbage_bytes_min;
     if (garbage < garbage_min || garbage * 100 < living * GARBAGE_PERCENT_MIN) return false;
-    list_for (struct kept_file, segment, &archive->segments, in_archive) {
-        if (evacuation->file_count == EVACUATION_FILES_MAX) break;
-        if (is_worth_copying(segment)) choose_file(evacuation, segment);
-    }
+    choose_segments_to_copy(archive, evacuation);
     return evacuation->file_count != 0;
 }
 

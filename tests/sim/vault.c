@@ -99,6 +99,7 @@ struct vault *vault_new(struct world *world) {
         .limits = {.part_bytes = 2048u << prng_below(storage, 4),
             .segment_bytes = SEGMENT_BYTES_MIN,
             .garbage_bytes_min = 1 + prng_below(storage, 128 * 1024),
+            .emptied_bytes = 1 + prng_below(storage, 512 * 1024),
             .slice_bytes = 1 + prng_below(storage, 32 * 1024),
             .slice_queues = 1 + (uint32_t)prng_below(storage, 4)},
     };
