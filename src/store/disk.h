@@ -46,6 +46,8 @@ struct disk_request {
     const void *data; /* aligned to DISK_BLOCK_BYTES */
     uint64_t size;
     uint64_t head_size;
+    bool vital;        /* of DISK_MAKE: where there is no room, what is kept aside may be used */
+    bool from_reserve; /* when handed back: it was */
     char name[DISK_NAME_BYTES_MAX];
     const void *submitter;     /* the submitter's, for telling its requests from those of others */
     struct disk_request *next; /* the disk's own, while it has the request */

@@ -20,6 +20,7 @@
 
 #include "base/memory.h"
 #include "base/str.h"
+#include "store/reserve.h"
 
 enum { MAKE_CHUNK_BYTES = 1024 * 1024, WRITER = 0, SLOW = 1, LANES = 2 };
 
@@ -122,14 +123,16 @@ static int name_once(int dir_fd, const char *from, const char *to) {
     return renameat(dir_fd, from, dir_fd, to) == 0 ? 0 : -errno;
 }
 
-/* A new file gets its name only when it is whole and stable. */
-static int carry_out_make(struct disk_posix *posix, const struct disk_request *request) {
-    char making[DISK_NAME_BYTES_MAX + sizeof MAKING_AFTER];
-    str_format(making, sizeof making, "%s" MAKING_AFTER, request->name);
-    int fd = openat(posix->dir_fd, making, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+/* A new file gets its name only when it is whole and stable. It begins as nothing, or as what is
+ * there under the name `making`. */
+static int make_file(
+    struct disk_posix *posix, const struct disk_request *request, const char *making, bool anew) {
+    int flags = anew ? O_CREAT | O_TRUNC : 0;
+    int fd = openat(posix->dir_fd, making, flags | O_WRONLY | O_CLOEXEC, 0600);
     if (fd < 0) return -errno;
+    int status = !anew && ftruncate(fd, (off_t)request->size) != 0 ? -errno : 0;
     uint8_t *zeroes = disk_memory_new(MAKE_CHUNK_BYTES);
-    int status = fill(fd, request, zeroes);
+    if (status == 0) status = fill(fd, request, zeroes);
     disk_memory_free(zeroes);
     if (close(fd) != 0 && status == 0) status = -errno;
     if (status == 0) status = name_once(posix->dir_fd, making, request->name);
@@ -138,12 +141,33 @@ static int carry_out_make(struct disk_posix *posix, const struct disk_request *r
     return status;
 }
 
+static int make_from_reserve(
+    struct disk_posix *posix, struct disk_request *request, const char *making) {
+    struct reserve *reserve = posix->settings.reserve;
+    if (!request->vital || request->size > RESERVE_PIECE_BYTES) {
+        reserve_ring(reserve);
+        return -ENOSPC;
+    }
+    int status = reserve_take(reserve, posix->dir_fd, making);
+    if (status == 0) status = make_file(posix, request, making, false);
+    request->from_reserve = status == 0;
+    return status;
+}
+
+static int carry_out_make(struct disk_posix *posix, struct disk_request *request) {
+    char making[DISK_NAME_BYTES_MAX + sizeof MAKING_AFTER];
+    str_format(making, sizeof making, "%s" MAKING_AFTER, request->name);
+    int status = make_file(posix, request, making, true);
+    bool full = status == -ENOSPC || status == -EDQUOT;
+    return full && posix->settings.reserve ? make_from_reserve(posix, request, making) : status;
+}
+
 static int carry_out_remove(struct disk_posix *posix, const struct disk_request *request) {
     if (unlinkat(posix->dir_fd, request->name, 0) != 0 && errno != ENOENT) return -errno;
     return fsync(posix->dir_fd) == 0 ? 0 : -errno;
 }
 
-static int carry_out(struct disk_posix *posix, const struct disk_request *request) {
+static int carry_out(struct disk_posix *posix, struct disk_request *request) {
     switch (request->kind) {
     case DISK_WRITE: return carry_out_write(posix, request);
     case DISK_MAKE: return carry_out_make(posix, request);

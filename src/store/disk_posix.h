@@ -16,11 +16,13 @@ enum disk_posix_how {
 };
 
 struct disk_posix;
+struct reserve;
 
 struct disk_posix_settings {
     const char *directory; /* must exist */
     bool refuse_direct;    /* take fdatasync even where direct I/O works */
-    bool os;        /* writes count when the operating system has them; files are made as always */
+    bool os; /* writes count when the operating system has them; files are made as always */
+    struct reserve *reserve; /* borrowed: for files without which nothing goes on; or NULL */
     bool read_only; /* files are only read; nothing is tried out, and no request may be submitted */
     /* Called from the disk's threads, at least once after each request that is done and not yet
      * reaped; must only wake the one who reaps. Not needed by one that only reads. */

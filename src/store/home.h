@@ -3,7 +3,8 @@
  *     DIR/LOCK       held by the broker that runs, for as long as it does
  *     DIR/node.id    32 hex digits, made with the directory
  *     DIR/meta.db    definitions (store/metadata.h)
- *     DIR/messages/  journals and segments (docs/disk-format.md) */
+ *     DIR/messages/  journals and segments (docs/disk-format.md)
+ *     DIR/reserve/   room for when the disk is full (store/reserve.h) */
 #ifndef STORE_HOME_H
 #define STORE_HOME_H
 

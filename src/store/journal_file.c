@@ -118,7 +118,9 @@ bool journal_file_begin(struct journal *journal) {
     };
     journal->header_sent = true;
     journal->begin_wanted = false;
-    if (journal->counts.files_begun != 0)
+    /* The last ready one is in use: who waited for room asks for what is kept aside. */
+    if (journal->make_failed && journal->spare_count == 0) journal->make_after_ms = 0;
+    if (journal->counts.files_begun != 0 && !journal->make_failed)
         journal->make_bytes = min_u64(2 * journal->make_bytes, journal->settings.file_bytes);
     journal->counts.files_begun++;
     disk_submit(journal->settings.disk, &journal->header_write.request);
@@ -350,13 +352,19 @@ void journal_file_on_make(struct journal *journal, int status) {
     if (status == 0) status = add_spare(journal, journal->make.name, 0);
     if (status == 0) {
         journal->counts.files_made++;
-        report_made(journal);
+        if (!journal->make.from_reserve) report_made(journal);
         return;
     }
     if (make_smaller(journal, status)) return;
     journal->make_failed = true;
     journal->make_after_ms = journal->now_ms + JOURNAL_MAKE_MS;
     journal_report(journal, JOURNAL_MAKE_FAILED, -status);
+}
+
+/* Without this file nothing goes on, and it cannot be smaller. */
+static bool is_vital(const struct journal *journal) {
+    uint64_t first = journal->settings.file_bytes_first;
+    return journal->spare_count == 0 && (first == 0 || journal->make_bytes == first);
 }
 
 void journal_file_make(struct journal *journal) {
@@ -378,6 +386,7 @@ void journal_file_make(struct journal *journal) {
         .data = journal->make_head,
         .head_size = FILE_FRAMES_AT,
         .size = journal->make_bytes,
+        .vital = is_vital(journal),
         .submitter = journal,
     };
     str_format(journal->make.name, sizeof journal->make.name, "%016llx.journal",

@@ -87,6 +87,7 @@ struct vault *vault_new(struct world *world) {
     vault->world = world;
     platter_init(&vault->platter, prng_next(storage));
     vault->platter.fail_at = world->verdict->fail_at;
+    vault->platter.reserve = world->swarm.shards % 4;
     vault->calls = vault->platter.ports[0].disk.calls;
     memory_definitions_init(&vault->definitions);
     vault->definitions_calls = vault->definitions.definitions;

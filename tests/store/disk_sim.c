@@ -273,14 +273,23 @@ static int unlink_now(struct platter *platter, const struct disk_request *reques
     return 0;
 }
 
+static int carry_out_make(struct platter *platter, struct disk_request *request, bool fails) {
+    bool full = platter->fault == SIM_NO_SPACE;
+    if (full) platter->fault = SIM_NO_FAULT;
+    if (!fails && full && request->vital && platter->reserve != 0) {
+        int status = make(platter, request);
+        request->from_reserve = status == 0;
+        platter->reserve -= request->from_reserve;
+        return status;
+    }
+    return fails || full ? -ENOSPC : make(platter, request);
+}
+
 static int carry_out(struct sim_port *port, struct disk_request *request) {
     struct platter *platter = port->platter;
     enum sim_fault fault = platter->fault;
     bool fails = fails_now(platter);
-    if (request->kind == DISK_MAKE) {
-        if (fault == SIM_NO_SPACE) platter->fault = SIM_NO_FAULT;
-        return fails || fault == SIM_NO_SPACE ? -ENOSPC : make(platter, request);
-    }
+    if (request->kind == DISK_MAKE) return carry_out_make(platter, request, fails);
     if (request->kind == DISK_REMOVE) {
         if (fault == SIM_EIO) platter->fault = SIM_NO_FAULT;
         /* It may have been removed all the same. */

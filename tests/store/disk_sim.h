@@ -56,6 +56,7 @@ struct platter {
     struct sim_port ports[SIM_PORTS_MAX];
     struct prng prng;
     enum sim_fault fault; /* what the next fitting request suffers, once */
+    uint32_t reserve;     /* files that can be made in spite of SIM_NO_SPACE, if they are vital */
     uint64_t operations;  /* counted for the ladder */
     uint64_t fail_at;     /* the operation that fails, or 0 */
     bool fired;

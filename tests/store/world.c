@@ -378,6 +378,7 @@ bool world_run(struct world *world, const struct world_options *options) {
     prng_init(&world->prng, options->seed);
     platter_init(&world->platter, prng_next(&world->prng));
     world->platter.fail_at = options->fail_at;
+    world->platter.reserve = (uint32_t)(options->seed % 5);
     oracle_init(&world->oracle, prng_next(&world->prng));
     world->shards = 1 + (uint32_t)prng_below(&world->prng, WORLD_SHARDS_MAX);
     world->file_bytes = JOURNAL_FILE_BYTES_MIN * (1 + prng_below(&world->prng, 3));

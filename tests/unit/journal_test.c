@@ -278,6 +278,46 @@ static void without_a_file_everything_waits(void **state) {
     owner_free(owner);
 }
 
+/* Puts until no file is left, while only vital ones can be made. */
+static void fill_while_full(struct owner *owner) {
+    for (uint64_t i = 1; i <= 80; i++) {
+        put(owner, i, 100 * 1024);
+        turn(owner);
+        owner->now_ms += JOURNAL_MAKE_MS;
+        owner->platter.fault = SIM_NO_SPACE;
+        (void)platter_complete(&owner->platter.ports[0], true);
+        while (platter_complete(&owner->platter.ports[0], false))
+            turn(owner);
+        turn(owner);
+    }
+}
+
+/* The last ready file is in use before what is kept aside is asked for, and for one file only. */
+static void what_is_kept_aside_is_used_last(void **state) {
+    (void)state;
+    struct owner *owner = owner_new();
+    owner->platter.reserve = 2;
+    uint64_t made = journal_counts(owner->journal)->files_made;
+    fill_while_full(owner);
+    /* Three files, and the two that were kept aside: each takes nine. */
+    assert_int_equal(owner->platter.reserve, 0);
+    assert_int_equal(journal_counts(owner->journal)->files_made, made + 2);
+    assert_int_equal(owner->stable, 45);
+    assert_true(owner->troubles[JOURNAL_MAKE_FAILED] > 0);
+    assert_int_equal(owner->troubles[JOURNAL_MADE], 0);
+    assert_true(journal_starved(owner->journal));
+    owner->platter.fault = SIM_NO_FAULT;
+    for (int i = 0; i < 20; i++) {
+        owner->now_ms += JOURNAL_MAKE_MS;
+        turn(owner);
+        platter_complete_all(&owner->platter);
+        turn(owner);
+    }
+    assert_int_equal(owner->stable, 80);
+    assert_int_equal(owner->troubles[JOURNAL_MADE], 1);
+    owner_free(owner);
+}
+
 static void an_awaited_settlement_hurries(void **state) {
     (void)state;
     struct owner *owner = owner_new();
@@ -461,6 +501,7 @@ int main(void) {
         cmocka_unit_test(a_failed_write_goes_to_another_file),
         cmocka_unit_test(a_second_failure_stops),
         cmocka_unit_test(without_a_file_everything_waits),
+        cmocka_unit_test(what_is_kept_aside_is_used_last),
         cmocka_unit_test(an_awaited_settlement_hurries),
         cmocka_unit_test(surplus_files_go_and_the_last_mark_stays),
         cmocka_unit_test(the_owner_gets_its_own_requests_back),
