@@ -14,6 +14,8 @@ struct figures {
     bool synced;            /* node->synced */
     bool memory_alarm;
     bool disk_alarm;
+    uint64_t disk_free;  /* bytes, where the data directory is */
+    uint64_t disk_limit; /* below which publishers are blocked */
     bool definitions_failing;
     uint32_t shards;
     const char *node_name; /* borrowed */

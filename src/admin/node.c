@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,18 +52,11 @@ static uint64_t read_cpu(void) {
     return seconds * 1000 + micros / 1000;
 }
 
-static uint64_t read_disk(const char *path) {
-    struct statvfs facts;
-    if (statvfs(path, &facts) != 0) return 0;
-    return (uint64_t)facts.f_bavail * facts.f_frsize;
-}
-
 void node_read(const struct node *node, struct node_facts *ret_facts) {
     *ret_facts = (struct node_facts){
         .uptime_ms = monotonic_ms() - node->started_ms,
         .resident_bytes = read_resident(),
         .descriptors = count_descriptors(),
         .cpu_ms = read_cpu(),
-        .disk_available = read_disk(node->data_dir),
     };
 }

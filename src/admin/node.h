@@ -19,9 +19,8 @@ struct node {
 struct node_facts {
     uint64_t uptime_ms;
     uint64_t resident_bytes;
-    uint64_t descriptors;    /* open now */
-    uint64_t cpu_ms;         /* of all threads, in user and system mode */
-    uint64_t disk_available; /* bytes, where the data directory is */
+    uint64_t descriptors; /* open now */
+    uint64_t cpu_ms;      /* of all threads, in user and system mode */
 };
 
 /* Fills in the name and the times; the rest is the caller's. */

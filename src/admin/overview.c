@@ -87,8 +87,8 @@ static json_t *describe_node(const struct node *node, const struct figures *f) {
     json_object_set_new(described, "mem_messages", number(f->message_bytes));
     json_object_set_new(described, "mem_limit", number(f->memory_limit));
     json_object_set_new(described, "mem_alarm", json_boolean(f->memory_alarm));
-    json_object_set_new(described, "disk_free", number(f->node.disk_available));
-    json_object_set_new(described, "disk_free_limit", number(0));
+    json_object_set_new(described, "disk_free", number(f->disk_free));
+    json_object_set_new(described, "disk_free_limit", number(f->disk_limit));
     json_object_set_new(described, "disk_free_alarm", json_boolean(f->disk_alarm));
     json_object_set_new(described, "durability", text(f->synced ? "fsync" : "os"));
     json_object_set_new(described, "cpu_ms", number(f->node.cpu_ms));

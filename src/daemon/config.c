@@ -228,11 +228,20 @@ bool config_set(
     return false;
 }
 
+static bool is_unset(const struct setting *setting) {
+    bool may_be = setting->type == SIZE || setting->type == RATIO;
+    return may_be && setting->fallback[0] == 0;
+}
+
 void config_init(struct config *config) {
     *config = (struct config){0};
     for (size_t i = 0; i < COUNT_OF(settings); i++) {
         const struct setting *setting = &settings[i];
         if (setting->type == LISTENER || setting->type == NONE) continue;
+        if (is_unset(setting)) {
+            *(uint64_t *)(void *)((char *)config + setting->at) = CONFIG_UNSET;
+            continue;
+        }
         struct config_why why;
         check(set_value(config, setting, setting->fallback, &why));
     }
@@ -314,6 +323,7 @@ bool config_read(struct config *config, FILE *file, const char *path, struct con
 static const char *shown_value(const struct setting *setting) {
     if (setting->type == NONE) return "none";
     if (setting->type == LISTENER) return "127.0.0.1:5672";
+    if (is_unset(setting)) return setting->type == SIZE ? "2GiB" : "1.5";
     return setting->fallback;
 }
 

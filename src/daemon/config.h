@@ -12,6 +12,8 @@ enum {
     LISTENERS_MAX = 16 /* AMQP addresses of one broker */
 };
 
+#define CONFIG_UNSET UINT64_MAX /* a SIZE or RATIO that was not given and has no default */
+
 /* What a publisher confirm of a persistent message in a durable queue means. */
 enum durability {
     DURABILITY_FSYNC, /* it is on disk, and survives the loss of power */

@@ -158,8 +158,9 @@ static uint64_t memory_limit(const struct config *config) {
 
 static struct server_options server_options(struct daemon *daemon) {
     const struct config *config = &daemon->options.config;
+    uint32_t shards = config->shards ? (uint32_t)config->shards : machine_shards(machine_cores());
     return (struct server_options){
-        .shards = config->shards ? (uint32_t)config->shards : machine_shards(machine_cores()),
+        .shards = shards,
         .memory_limit = memory_limit(config),
         .descriptors_max = machine_raise_descriptors(),
         .listeners = daemon->listeners,
@@ -169,6 +170,12 @@ static struct server_options server_options(struct daemon *daemon) {
         .data_dir = config->data_dir.text,
         .durability = (enum durability)config->durability,
         .journal_budget = config->journal_budget,
+        .room = {.absolute = config->disk_absolute,
+            .relative = config->disk_relative,
+            .memory = machine_memory_bytes(),
+            .journal_budget = config->journal_budget,
+            .reserve = config->disk_reserve,
+            .shards = shards},
         .salvage = daemon->options.salvage,
         .log = &daemon->log,
         .session = {.product = config->product_name.text,

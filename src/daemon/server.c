@@ -4,6 +4,7 @@
  *     definitions    commits what the registrar has gathered (shard/definitions_thread.h)
  *     shard threads  one loop each; the first one also accepts
  *     admin thread   HTTP (src/admin)
+ *     disk watch     looks at the room on disk (daemon/watch.h)
  */
 #include "daemon/server.h"
 
@@ -21,6 +22,7 @@
 #include "base/str.h"
 #include "daemon/config.h"
 #include "daemon/store.h"
+#include "daemon/watch.h"
 #include "net/listener.h"
 #include "net/socket.h"
 #include "shard/client.h"
@@ -50,7 +52,9 @@ struct server {
     struct broker *broker;
     struct registrar *registrar;
     struct definitions_thread *definitions;
+    struct reserve *reserve;
     struct store *store;
+    struct watch *watch;
     struct admin *admin;
     struct loop *loop; /* the registrar's */
     struct worker *workers;
@@ -272,6 +276,8 @@ static void release(struct server *server) {
     for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_free(broker->shards[i]);
     definitions_thread_free(server->definitions);
+    watch_free(server->watch);
+    reserve_close(server->reserve);
     loop_free(server->loop);
     registrar_free(server->registrar);
     broker_free(broker);
@@ -284,6 +290,41 @@ static void wake_shard(void *context, uint32_t shard) {
     loop_bell(server->workers[shard].loop);
 }
 
+static void wake_shards(void *context) {
+    struct server *server = context;
+    for (uint32_t i = 0; i < server->broker->shard_count; i++)
+        loop_bell(server->workers[i].loop);
+}
+
+static void hurry_watch(void *context) {
+    struct server *server = context;
+    watch_hurry(server->watch);
+}
+
+static bool open_reserve(struct server *server, const char *data_dir, struct config_why *ret_why) {
+    struct reserve_settings settings = {
+        .directory = data_dir, .bell = hurry_watch, .context = server};
+    int error = reserve_open(&settings, &server->reserve);
+    if (error == 0) return true;
+    str_format(ret_why->text, sizeof ret_why->text, "cannot open '%.300s/reserve': %s", data_dir,
+        strerror(-error));
+    return false;
+}
+
+static void begin_watch(struct server *server, const struct server_options *options) {
+    struct watch_settings settings = {
+        .directory = options->data_dir,
+        .rules = options->room,
+        .broker = server->broker,
+        .reserve = server->reserve,
+        .written = store_recovered_bytes(server->store),
+        .log = server->log,
+        .changed = wake_shards,
+        .context = server,
+    };
+    server->watch = watch_new(&settings);
+}
+
 /* Everything that was durable in the last run, before any thread runs. */
 static bool load(
     struct server *server, const struct server_options *options, struct config_why *ret_why) {
@@ -292,6 +333,7 @@ static bool load(
         .durability = options->durability,
         .journal_budget = options->journal_budget,
         .salvage = options->salvage,
+        .reserve = server->reserve,
         .log = server->log,
         .bell = wake_shard,
         .context = server,
@@ -309,7 +351,9 @@ struct server *server_start(const struct server_options *options, struct config_
         .session = options->session, .log = options->log, .memory_limit = options->memory_limit};
     io_random(NULL, (uint8_t *)&settings.hash_seed, sizeof settings.hash_seed);
     server->broker = broker_new(options->shards, &settings, bell, server);
-    server->definitions = definitions_thread_new(options->metadata, definitions_bell, server);
+    if (!open_reserve(server, options->data_dir, ret_why)) return NULL;
+    server->definitions =
+        definitions_thread_new(options->metadata, server->reserve, definitions_bell, server);
     server->registrar = registrar_new(server->broker, definitions_thread_seam(server->definitions));
     server->loop = loop_new(&REGISTRAR_ACTOR, server);
     server->workers = mem_new_array(options->shards, sizeof *server->workers);
@@ -317,6 +361,7 @@ struct server *server_start(const struct server_options *options, struct config_
         worker_start(server, i);
     /* The process ends then: what has been made so far goes with it. */
     if (!load(server, options, ret_why)) return NULL;
+    begin_watch(server, options);
     server->listener_count = options->listener_count;
     for (uint32_t i = 0; i < options->listener_count; i++)
         server->listeners[i] = listener_start(
@@ -332,6 +377,7 @@ struct server *server_start(const struct server_options *options, struct config_
         struct worker *worker = &server->workers[i];
         check(pthread_create(&worker->thread, NULL, worker_main, worker) == 0);
     }
+    watch_start(server->watch);
     admin_start(server->admin);
     return server;
 }
@@ -466,6 +512,7 @@ static void finish_keeping(struct server *server) {
 void server_free(struct server *server) {
     struct broker *broker = server->broker;
     admin_close(server->admin);
+    watch_stop(server->watch);
     for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_drop_connections(broker->shards[i]);
     settle_mail(server);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "daemon/config.h"
 #include "daemon/datadir.h"
+#include "daemon/room.h"
 #include "shard/shard.h"
 #include "store/metadata.h"
 
@@ -24,6 +25,7 @@ struct server_options {
     uint8_t node_id[NODE_ID_BYTES];
     enum durability durability;
     uint64_t journal_budget; /* bytes, for each shard */
+    struct room_rules room;
     bool salvage;
     struct log *log;
     struct session_settings session;

@@ -24,7 +24,7 @@ struct store {
     char directory[PATH_BYTES_MAX];
     struct port **ports;
     uint32_t port_count;
-    int error; /* of a disk that could not be opened */
+    uint64_t recovered_bytes;
 };
 
 static void ring(void *context) {
@@ -41,6 +41,7 @@ static int open_posix(
     const struct store *store, void (*bell)(void *), void *context, struct disk_posix **ret) {
     struct disk_posix_settings settings = {.directory = store->directory,
         .os = store->settings.durability == DURABILITY_OS,
+        .reserve = store->settings.reserve,
         .bell = bell,
         .bell_context = context};
     return disk_posix_open(&settings, ret);
@@ -169,6 +170,7 @@ static bool recall_all(struct store *store, struct broker *broker, struct regist
     } else {
         say_damages(store, recall_recovery(recall));
         say_recovered(store, &report, began_ms);
+        store->recovered_bytes = report.bytes;
         good = true;
     }
     recall_close(recall);
@@ -188,6 +190,10 @@ bool store_open(struct broker *broker, struct registrar *registrar,
     bool good = recall_all(store, broker, registrar, disk_posix_disk(posix), ret_why);
     disk_posix_close(posix);
     return good;
+}
+
+uint64_t store_recovered_bytes(const struct store *store) {
+    return store->recovered_bytes;
 }
 
 void store_close(struct store *store) {

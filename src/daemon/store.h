@@ -3,7 +3,8 @@
  *     DIR/LOCK       one broker at a time (daemon/datadir.h)
  *     DIR/node.id    whose files these are
  *     DIR/meta.db    durable definitions (store/metadata.h)
- *     DIR/messages/  journals and segments (docs/disk-format.md) */
+ *     DIR/messages/  journals and segments (docs/disk-format.md)
+ *     DIR/reserve/   room for when the disk is full (store/reserve.h) */
 #ifndef DAEMON_STORE_H
 #define DAEMON_STORE_H
 
@@ -20,7 +21,8 @@ struct store_settings {
     enum durability durability;
     uint64_t journal_budget; /* bytes, for each shard */
     bool salvage;
-    uint64_t seed; /* random */
+    struct reserve *reserve; /* borrowed */
+    uint64_t seed;           /* random */
     const struct log *log;
     /* Wakes the shard; any thread. */
     void (*bell)(void *context, uint32_t shard);
@@ -32,6 +34,9 @@ struct store_settings {
  * of no use. */
 bool store_open(struct broker *broker, struct registrar *registrar,
     const struct store_settings *settings, struct store **ret_store, struct config_why *ret_why);
+
+/* Bytes of what it has read back. */
+uint64_t store_recovered_bytes(const struct store *store);
 
 /* Ends the disks' threads. The shards' keepers are gone or idle. NULL is fine. */
 void store_close(struct store *store);

@@ -4,14 +4,17 @@
  * beginning and the end of a commit. */
 #include "shard/definitions_thread.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 #include "base/memory.h"
 #include "base/str.h"
+#include "store/reserve.h"
 
 struct definitions_thread {
     struct definitions definitions;
     struct metadata *metadata;
+    struct reserve *reserve;
     void (*bell)(void *context);
     void *context;
     pthread_t thread;
@@ -33,14 +36,20 @@ static struct definitions_thread *thread_of(struct definitions *definitions) {
 /* ---- the thread ---- */
 
 /* Ids first: they are given even if the rows cannot be written. */
-static void commit_now(struct definitions_thread *thread, struct definitions_outcome *outcome) {
+static int commit_once(struct definitions_thread *thread, struct definitions_outcome *outcome) {
     int error = 0;
-    *outcome = (struct definitions_outcome){0};
-    if (thread->ids != 0) {
+    if (thread->ids != outcome->id_count) {
         error = metadata_queue_ids(thread->metadata, thread->ids, &outcome->id_first);
         if (!error) outcome->id_count = thread->ids;
     }
-    if (!error) error = metadata_commit(thread->metadata);
+    return error ? error : metadata_commit(thread->metadata);
+}
+
+static void commit_now(struct definitions_thread *thread, struct definitions_outcome *outcome) {
+    *outcome = (struct definitions_outcome){0};
+    int error = commit_once(thread, outcome);
+    if (error == -ENOSPC && thread->reserve && reserve_give(thread->reserve))
+        error = commit_once(thread, outcome);
     outcome->error = error;
     if (error)
         str_format(thread->problem, sizeof thread->problem, "%s", metadata_why(thread->metadata));
@@ -129,11 +138,12 @@ void definitions_thread_wait(struct definitions_thread *thread) {
 
 /* ---- life ---- */
 
-struct definitions_thread *definitions_thread_new(
-    struct metadata *metadata, void (*bell)(void *context), void *context) {
+struct definitions_thread *definitions_thread_new(struct metadata *metadata,
+    struct reserve *reserve, void (*bell)(void *context), void *context) {
     struct definitions_thread *thread = NEW(struct definitions_thread);
     thread->definitions = (struct definitions){load, commit, done};
     thread->metadata = metadata;
+    thread->reserve = reserve;
     thread->bell = bell;
     thread->context = context;
     check(pthread_mutex_init(&thread->lock, NULL) == 0);

@@ -43,9 +43,14 @@ void broker_free(struct broker *broker) {
     mem_free(broker);
 }
 
+bool broker_disk_alarm(const struct broker *broker) {
+    return atomic_load_explicit(&broker->disk_alarms, memory_order_relaxed) != 0 ||
+           atomic_load_explicit(&broker->disk_low, memory_order_relaxed);
+}
+
 const char *broker_alarm(const struct broker *broker) {
     bool memory = atomic_load_explicit(&broker->memory_alarm, memory_order_relaxed);
-    bool disk = atomic_load_explicit(&broker->disk_alarms, memory_order_relaxed) != 0;
+    bool disk = broker_disk_alarm(broker);
     if (memory) return disk ? "low on memory & disk" : "low on memory";
     return disk ? "low on disk" : NULL;
 }

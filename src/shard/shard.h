@@ -60,6 +60,10 @@ struct broker {
     _Atomic int64_t memory_used;
     _Atomic bool memory_alarm;
     _Atomic uint64_t disk_alarms; /* a bit for each shard that has no room on disk */
+    /* As whoever watches the disk has found it; a change of `disk_low` comes with a bell. */
+    _Atomic bool disk_low;       /* too little is free */
+    _Atomic uint64_t disk_free;  /* bytes */
+    _Atomic uint64_t disk_limit; /* below which that is too little */
     /* Durable definitions are committed in batches, which are numbered from 1: their tickets. */
     _Atomic uint64_t ticket_open;     /* the newest that has rows */
     _Atomic uint64_t ticket_stable;   /* all up to this one are stable */
@@ -82,6 +86,9 @@ void broker_free(struct broker *broker);
 
 /* Why publishers are blocked, or NULL. Any thread. */
 const char *broker_alarm(const struct broker *broker);
+
+/* Whether that is because of the disk, be it alone or not. Any thread. */
+bool broker_disk_alarm(const struct broker *broker);
 
 /* This shard has no room on disk, or has it again. */
 struct shard;

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tests/clients"), str(ROOT / "tests/conformance")]
 
 from bounded import bounded  # noqa: E402, F401  each test has it
-from node import NO_DIRECT, Node  # noqa: E402  the folders above are needed for it
+from node import NO_DIRECT, NO_LIMIT, NO_RESERVE, Node  # noqa: E402  the folders above are needed for it
 
 CLONE_NEWNS = 0x00020000
 SMALL_BYTES = 96 * 1024 * 1024
@@ -86,8 +86,9 @@ def small_ext4(mounts, tmp_path):
 
 @pytest.fixture(params=["direct", "fdatasync"])
 def small(request, start, shim, tmp_path, small_ext4):
-    """A node on a small file system, with direct I/O or without; and that file system."""
-    node = start(small_ext4 / "data")
+    """A node on a small file system, with direct I/O or without; and that file system. It has no
+    limit of free space and keeps none aside, so that its journal meets the end of the disk."""
+    node = start(small_ext4 / "data").configured(tmp_path / "conf", NO_LIMIT, NO_RESERVE)
     if request.param == "fdatasync":
         node.under(shim, tmp_path / "rules").fails(NO_DIRECT)
     node.start()

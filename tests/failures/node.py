@@ -8,6 +8,8 @@ from sight import Sight
 
 SECONDS_MAX = 60
 NO_DIRECT = "direct probe.new 22 0 999 0 1"  # EINVAL, as file systems without it say
+NO_LIMIT = "disk_free_limit.absolute = 0"
+NO_RESERVE = "disk_reserve = 0"
 
 
 class Node(BrokerProcess):
@@ -31,6 +33,12 @@ class Node(BrokerProcess):
     def messages(self):
         """Where its journals and segments are."""
         return self.folder / "messages"
+
+    def configured(self, path, *lines):
+        """Starts with these settings, which are not kept on the disk that it lives on."""
+        path.write_text("".join(line + "\n" for line in lines))
+        self.flags = ["--config", str(path)]
+        return self
 
     def under(self, shim, rules):
         """Lets calls fail from its next start on; shim.c tells how."""

@@ -5,11 +5,14 @@
  *
  *     CALL END ERRNO SKIP COUNT FROM TO
  *
- * CALL is write, short, sync, read or direct, which is opening with O_DIRECT; END is how the file's
- * path ends. The first SKIP such calls go through, the next COUNT fail with ERRNO (a short write
- * instead writes half); for read and write only those that touch the bytes from FROM to TO.
- * "clock - 0 0 0 SECONDS 0" moves the wall clock. Calls are counted anew when the file changes. */
+ * CALL is write, short, sync, read, make, which is opening with O_CREAT, direct, which is opening
+ * with O_DIRECT, or hold; END is how the file's path ends. The first SKIP such calls go through,
+ * the next COUNT fail with ERRNO (a short write instead writes half, and a write that is held waits
+ * until the rule is gone); for read and write only those that touch the bytes from FROM to TO.
+ * "clock - 0 0 0 SECONDS 0" moves the wall clock, "free END 0 0 0 FREE ALL" is what statvfs() tells
+ * of a path, in bytes. Calls are counted anew when the file changes. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,11 +20,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { RULES_MAX = 8, TEXT_BYTES = 2048 };
+enum { RULES_MAX = 8, TEXT_BYTES = 2048, HOLD_NS = 2000000 };
 
 struct rule {
     char call[16];
@@ -99,6 +103,7 @@ int openat64(int directory, const char *path, int flags, ...) {
     int mode = flags & O_CREAT ? va_arg(rest, int) : 0;
     va_end(rest);
     int error = flags & O_DIRECT ? verdict_on("direct", path, 0, 1) : 0;
+    if (error == 0 && flags & O_CREAT) error = verdict_on("make", path, 0, 1);
     if (error != 0) return (int)fail(error);
     return (int)syscall(SYS_openat, directory, path, flags, mode);
 }
@@ -110,6 +115,8 @@ int __openat64_2(int directory, const char *path, int flags) {
 ssize_t pwrite64(int fd, const void *data, size_t size, off_t offset) {
     int error = verdict("write", fd, offset, offset + (long)size);
     if (error != 0) return fail(error);
+    while (verdict("hold", fd, offset, offset + (long)size) != 0)
+        syscall(SYS_nanosleep, &(struct timespec){.tv_nsec = HOLD_NS}, NULL);
     if (verdict("short", fd, offset, offset + (long)size) != 0) size = size / 2 & ~(size_t)511;
     return syscall(SYS_pwrite64, fd, data, size, offset);
 }
@@ -128,6 +135,21 @@ int fsync(int fd) {
 int fdatasync(int fd) {
     int error = verdict("sync", fd, 0, 1);
     return error != 0 ? (int)fail(error) : (int)syscall(SYS_fdatasync, fd);
+}
+
+int statvfs64(const char *path, struct statvfs64 *ret_facts) {
+    int (*real)(const char *, struct statvfs64 *) = dlsym(RTLD_NEXT, "statvfs64");
+    int status = real(path, ret_facts);
+    pthread_mutex_lock(&lock);
+    refresh();
+    for (int i = 0; i < rule_count && status == 0; i++) {
+        if (strcmp(rules[i].call, "free") != 0 || !ends_with(path, rules[i].end)) continue;
+        ret_facts->f_frsize = 1;
+        ret_facts->f_bavail = ret_facts->f_bfree = (fsblkcnt64_t)rules[i].from;
+        ret_facts->f_blocks = (fsblkcnt64_t)rules[i].to;
+    }
+    pthread_mutex_unlock(&lock);
+    return status;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *ret_time) {

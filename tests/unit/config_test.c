@@ -28,6 +28,9 @@ static void test_defaults(void **state) {
     assert_int_equal(config.heartbeat, 60);
     assert_int_equal(config.max_message_size, 134217728);
     assert_int_equal(config.memory_relative, 60);
+    assert_true(config.disk_absolute == CONFIG_UNSET);
+    assert_true(config.disk_relative == CONFIG_UNSET);
+    assert_int_equal(config.disk_reserve, 256 * 1024 * 1024);
     assert_int_equal(config.log_level, LEVEL_INFO);
     assert_string_equal(config.management_ip.text, "127.0.0.1");
     assert_int_equal(config.management_port, 15672);
@@ -53,6 +56,9 @@ static void test_a_file(void **state) {
         "vm_memory_high_watermark.relative = 0.45\n"
         "vm_memory_high_watermark.absolute = 2GiB\n"
         "max_message_size = 16 MB\n"
+        "disk_free_limit.relative = 1.5\n"
+        "disk_free_limit.absolute = 50MB\n"
+        "disk_reserve = 0\n"
         "log.console.level = warning\n"
         "cluster_name = rabbit@ho#st\n"
         "product.version = 3.10.8",
@@ -67,6 +73,9 @@ static void test_a_file(void **state) {
     assert_int_equal(config.memory_relative, 45);
     assert_int_equal(config.memory_absolute, 2147483648u);
     assert_int_equal(config.max_message_size, 16000000);
+    assert_int_equal(config.disk_relative, 150);
+    assert_int_equal(config.disk_absolute, 50000000);
+    assert_int_equal(config.disk_reserve, 0);
     assert_int_equal(config.log_level, LEVEL_WARNING);
     assert_string_equal(config.cluster_name.text, "rabbit@ho#st");
     assert_string_equal(config.product_version.text, "3.10.8");
@@ -99,6 +108,11 @@ static const struct {
         "test.conf:1: '99999999TiB' of 'max_message_size' is no size, such as 512MiB"},
     {"vm_memory_high_watermark.relative = 1.5\n",
         "test.conf:1: '1.5' of 'vm_memory_high_watermark.relative' is not within 0.01 and 1"},
+    {"disk_free_limit.relative = 1000.01\n",
+        "test.conf:1: '1000.01' of 'disk_free_limit.relative' is not within 0 and 1000"},
+    {"disk_free_limit.absolute = much\n",
+        "test.conf:1: 'much' of 'disk_free_limit.absolute' is no size, such as 512MiB"},
+    {"disk_free_limit = 50MB\n", "test.conf:1: unknown key 'disk_free_limit'"},
     {"vm_memory_high_watermark.relative = 0.\n",
         "test.conf:1: '0.' of 'vm_memory_high_watermark.relative' is no number"},
     {"log.console.level = loud\n",
@@ -276,7 +290,7 @@ static void test_the_sample_can_be_read(void **state) {
         assert_true(config_set(&config, key, value, &why));
         keys++;
     }
-    assert_int_equal(keys, 23);
+    assert_int_equal(keys, 26);
     assert_int_equal(config.frame_max, 131072);
     assert_int_equal(config.durability, DURABILITY_FSYNC);
     free(sample);

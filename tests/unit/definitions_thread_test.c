@@ -31,7 +31,7 @@ static void open_thread(struct place *place) {
     struct metadata_problem problem;
     struct metadata *metadata = NULL;
     assert_int_equal(metadata_open(&settings, &metadata, &problem), 0);
-    place->thread = definitions_thread_new(metadata, bell, place);
+    place->thread = definitions_thread_new(metadata, NULL, bell, place);
     place->definitions = definitions_thread_seam(place->thread);
 }
 
