@@ -86,7 +86,8 @@ static void answer_health(struct question *question) {
         bad = "definitions cannot be written";
     char text[64];
     const char *good = node->synced ? "ok" : "ok, durability os";
-    str_format(text, sizeof text, "%s\n", bad ? bad : good);
+    bool slow = !bad && broker_disk_slow(node->broker);
+    str_format(text, sizeof text, "%s%s\n", bad ? bad : good, slow ? ", slow disk" : "");
     web_answer(question->call, bad ? 503 : 200, "text/plain", bytes_text(text));
 }
 

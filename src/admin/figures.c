@@ -9,6 +9,11 @@ static void add_counters(const struct counters *counters, struct figures *figure
     figures->message_bytes += counter_read(&counters->message_bytes);
 }
 
+static uint64_t commit_age_ms(const struct counters *counters, uint64_t now_ms) {
+    uint64_t since_ms = counter_read(&counters->commit_since_ms);
+    return since_ms != 0 && since_ms < now_ms ? now_ms - since_ms : 0;
+}
+
 void figures_read(const struct node *node, struct figures *ret_figures) {
     const struct broker *broker = node->broker;
     *ret_figures = (struct figures){
@@ -19,6 +24,7 @@ void figures_read(const struct node *node, struct figures *ret_figures) {
         .disk_alarm = broker_disk_alarm(broker),
         .disk_free = atomic_load(&broker->disk_free),
         .disk_limit = atomic_load(&broker->disk_limit),
+        .disk_slow = broker_disk_slow(broker),
         .definitions_failing = atomic_load(&broker->definitions_failing),
         .shards = broker->shard_count,
         .node_name = node->name,
@@ -26,7 +32,11 @@ void figures_read(const struct node *node, struct figures *ret_figures) {
         .version = broker->settings.version,
         .product = broker->settings.product,
     };
-    for (uint32_t i = 0; i < broker->shard_count; i++)
-        add_counters(&broker->shards[i]->counters, ret_figures);
     node_read(node, &ret_figures->node);
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        const struct counters *counters = &broker->shards[i]->counters;
+        add_counters(counters, ret_figures);
+        ret_figures->commit_age_ms =
+            max_u64(ret_figures->commit_age_ms, commit_age_ms(counters, ret_figures->node.now_ms));
+    }
 }

@@ -16,6 +16,8 @@ struct figures {
     bool disk_alarm;
     uint64_t disk_free;  /* bytes, where the data directory is */
     uint64_t disk_limit; /* below which publishers are blocked */
+    bool disk_slow;
+    uint64_t commit_age_ms; /* of the oldest commit under way to some journal */
     bool definitions_failing;
     uint32_t shards;
     const char *node_name; /* borrowed */

@@ -53,8 +53,10 @@ static uint64_t read_cpu(void) {
 }
 
 void node_read(const struct node *node, struct node_facts *ret_facts) {
+    uint64_t now_ms = monotonic_ms();
     *ret_facts = (struct node_facts){
-        .uptime_ms = monotonic_ms() - node->started_ms,
+        .now_ms = now_ms,
+        .uptime_ms = now_ms - node->started_ms,
         .resident_bytes = read_resident(),
         .descriptors = count_descriptors(),
         .cpu_ms = read_cpu(),

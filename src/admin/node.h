@@ -17,6 +17,7 @@ struct node {
 
 /* What the operating system says of the process now; 0 where it does not. */
 struct node_facts {
+    uint64_t now_ms; /* the clock of the shards' loops */
     uint64_t uptime_ms;
     uint64_t resident_bytes;
     uint64_t descriptors; /* open now */

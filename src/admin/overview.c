@@ -90,6 +90,7 @@ static json_t *describe_node(const struct node *node, const struct figures *f) {
     json_object_set_new(described, "disk_free", number(f->disk_free));
     json_object_set_new(described, "disk_free_limit", number(f->disk_limit));
     json_object_set_new(described, "disk_free_alarm", json_boolean(f->disk_alarm));
+    json_object_set_new(described, "disk_slow", json_boolean(f->disk_slow));
     json_object_set_new(described, "durability", text(f->synced ? "fsync" : "os"));
     json_object_set_new(described, "cpu_ms", number(f->node.cpu_ms));
     json_object_set_new(described, "data_dir", text(node->data_dir));

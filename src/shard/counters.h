@@ -16,6 +16,8 @@ struct counters {
     _Atomic uint64_t message_bytes; /* gauge: memory of messages made here that live */
     _Atomic uint64_t connections;   /* gauges, set once per turn when they changed */
     _Atomic uint64_t queues;
+    _Atomic uint64_t commit_since_ms; /* when the oldest one under way was sent; 0: there is none */
+    _Atomic uint64_t journal_slow;    /* 1 while commits take too long */
 };
 
 static inline void counter_add(_Atomic uint64_t *counter, uint64_t amount) {

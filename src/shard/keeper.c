@@ -8,6 +8,8 @@
 enum {
     STEP_MIN = 16, /* messages ahead of which it is recorded that they may be delivered */
     STEP_MAX = 4096,
+    SLOW_MS = 1000, /* that a commit may take before the disk is called slow, */
+    FAST_MS = 500,  /* and one after which it is not any more */
 };
 
 const struct keeper_limits KEEPER_LIMITS = {
@@ -461,6 +463,51 @@ static void count_written(const struct keeper *keeper) {
     counter_set(&counters->journal_commits, commits);
 }
 
+static void say_pace(const struct keeper *keeper, const char *event, uint64_t ms) {
+    const struct log *log = keeper->shard->broker->log;
+    if (!log) return;
+    struct log_line line;
+    log_begin(&line, event);
+    log_put_number(&line, "shard", keeper->shard->number);
+    log_put_number(&line, "ms", ms);
+    log_end(&line, log, keeper->slow ? LEVEL_WARNING : LEVEL_INFO);
+}
+
+/* Over when a commit was fast, or none has been needed for a while. */
+static bool pace_is_good(const struct journal_pace *pace, uint64_t now_ms) {
+    bool waits = pace->waits_since_ms != UINT64_MAX;
+    if (waits && now_ms - pace->waits_since_ms >= FAST_MS) return false;
+    return pace->last_took_ms < FAST_MS || (!waits && now_ms >= pace->last_done_ms + SLOW_MS);
+}
+
+/* A slow disk is said to be one, and that is all: the windows of connections fill, so that nobody
+ * sends more than it takes. */
+static void look_at_pace(struct keeper *keeper) {
+    struct counters *counters = &keeper->shard->counters;
+    uint64_t now_ms = keeper->shard->now_ms;
+    struct journal_pace pace = journal_pace(own(keeper)->journal);
+    bool waits = pace.waits_since_ms != UINT64_MAX;
+    uint64_t age_ms = waits ? now_ms - pace.waits_since_ms : 0;
+    if (!keeper->slow && age_ms >= SLOW_MS) {
+        keeper->slow = true;
+        keeper->slow_since_ms = pace.waits_since_ms;
+        say_pace(keeper, "journal.slow", age_ms);
+    } else if (keeper->slow && pace_is_good(&pace, now_ms)) {
+        keeper->slow = false;
+        say_pace(keeper, "journal.fast", now_ms - keeper->slow_since_ms);
+    }
+    counter_set(&counters->commit_since_ms, waits ? pace.waits_since_ms : 0);
+    counter_set(&counters->journal_slow, keeper->slow);
+}
+
+/* A disk that hangs wakes nobody, and neither does one that is not used. */
+static uint64_t pace_due(const struct keeper *keeper) {
+    struct journal_pace pace = journal_pace(keeper->archives[0].journal);
+    if (pace.waits_since_ms != UINT64_MAX)
+        return keeper->slow ? UINT64_MAX : pace.waits_since_ms + SLOW_MS;
+    return keeper->slow ? pace.last_done_ms + SLOW_MS : UINT64_MAX;
+}
+
 bool keeper_turn(struct keeper *keeper) {
     struct shard *shard = keeper->shard;
     flush_gathered(keeper);
@@ -474,6 +521,7 @@ bool keeper_turn(struct keeper *keeper) {
     release_mail(keeper);
     if (journal_starved(own(keeper)->journal)) release_in_spite(keeper);
     count_written(keeper);
+    look_at_pace(keeper);
     uint64_t staged = keeper->last_position;
     bool more = retirement_turn(&keeper->retirement);
     /* What it has put needs another turn of the journal. */
@@ -481,7 +529,7 @@ bool keeper_turn(struct keeper *keeper) {
 }
 
 uint64_t keeper_due(const struct keeper *keeper) {
-    uint64_t due = retirement_due(&keeper->retirement);
+    uint64_t due = min_u64(retirement_due(&keeper->retirement), pace_due(keeper));
     for (uint32_t i = 0; i < keeper->archive_count; i++)
         due = min_u64(due, journal_due(keeper->archives[i].journal));
     return due;

@@ -95,6 +95,8 @@ struct keeper {
     uint64_t last_position;      /* of what was staged last */
     uint64_t delivered_position; /* of the DELIVERED record that was staged last */
     struct prng prng;            /* ids of segments */
+    bool slow;                   /* commits take too long, */
+    uint64_t slow_since_ms;      /* the first of them sent at that time */
     bool stopped;                /* nothing becomes stable any more */
     bool make_failed;            /* no room for new journal files */
 

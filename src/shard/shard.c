@@ -48,6 +48,13 @@ bool broker_disk_alarm(const struct broker *broker) {
            atomic_load_explicit(&broker->disk_low, memory_order_relaxed);
 }
 
+bool broker_disk_slow(const struct broker *broker) {
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
+        if (counter_read(&broker->shards[i]->counters.journal_slow) != 0) return true;
+    }
+    return false;
+}
+
 const char *broker_alarm(const struct broker *broker) {
     bool memory = atomic_load_explicit(&broker->memory_alarm, memory_order_relaxed);
     bool disk = broker_disk_alarm(broker);

@@ -90,6 +90,9 @@ const char *broker_alarm(const struct broker *broker);
 /* Whether that is because of the disk, be it alone or not. Any thread. */
 bool broker_disk_alarm(const struct broker *broker);
 
+/* Whether some journal's disk is slow, which is a warning and blocks nobody. Any thread. */
+bool broker_disk_slow(const struct broker *broker);
+
 /* This shard has no room on disk, or has it again. */
 struct shard;
 void broker_set_disk_alarm(struct shard *shard, bool alarm);

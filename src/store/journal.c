@@ -181,6 +181,7 @@ static void on_frame_stable(struct journal *journal, struct journal_slot *slot) 
     if (!journal->settings.unwitnessed) journal->durable_lsn = journal->stable.end_lsn;
     journal->unstable_bytes -= slot->put_bytes;
     journal->last_done_ms = journal->now_ms;
+    journal->last_took_ms = journal->now_ms - slot->sent_ms;
     journal->failures = 0;
     slot->state = JOURNAL_SLOT_FREE;
     journal->slot_first = (journal->slot_first + 1) % JOURNAL_IN_FLIGHT_MAX;
@@ -278,6 +279,7 @@ static void send(struct journal *journal, struct journal_slot *slot) {
 
 static void send_new(struct journal *journal, struct journal_slot *slot) {
     journal->slot_count++;
+    slot->sent_ms = journal->now_ms;
     send(journal, slot);
 }
 
@@ -506,6 +508,13 @@ uint64_t journal_stable(const struct journal *journal) {
 
 uint64_t journal_unstable_bytes(const struct journal *journal) {
     return journal->unstable_bytes;
+}
+
+struct journal_pace journal_pace(const struct journal *journal) {
+    struct journal_pace pace = {UINT64_MAX, journal->last_done_ms, journal->last_took_ms};
+    if (!journal->stopped && journal->slot_count != 0)
+        pace.waits_since_ms = journal->slots[journal->slot_first].sent_ms;
+    return pace;
 }
 
 uint32_t journal_files(const struct journal *journal) {

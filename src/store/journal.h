@@ -158,6 +158,16 @@ uint64_t journal_stable(const struct journal *journal);
 /* Bytes that were put and are not stable. */
 uint64_t journal_unstable_bytes(const struct journal *journal);
 
+/* How fast the disk is. */
+struct journal_pace {
+    uint64_t waits_since_ms; /* when the oldest frame was sent that is not stable, or UINT64_MAX */
+    uint64_t last_done_ms;   /* when one became stable last, */
+    uint64_t last_took_ms;   /* and how long that took */
+};
+
+/* The pace, as of the last turn. */
+struct journal_pace journal_pace(const struct journal *journal);
+
 /* The oldest file that may be released, or 0. */
 uint64_t journal_oldest(const struct journal *journal);
 

@@ -65,6 +65,7 @@ struct journal_slot {
     size_t capacity;
     uint64_t position; /* stable with this frame */
     uint64_t put_bytes;
+    uint64_t sent_ms; /* when it was sent first */
     uint32_t crc;
 };
 
@@ -126,6 +127,7 @@ struct journal {
     uint64_t marked_file_no;    /* the highest released by a stable mark of this journal */
     bool sealed;                /* what was sent last is a witness of all before */
     uint64_t last_done_ms;
+    uint64_t last_took_ms; /* from sending the last stable frame until it was */
 
     struct disk_request make;
     uint64_t make_bytes; /* of the next file that is made */

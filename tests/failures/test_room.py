@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Disks that fill up: the limit of free space, and what is kept aside below it"""
+"""Disks that fill up: the limit of free space, what is kept aside below it, and disks that are slow."""
 import os
 
 import pytest
@@ -306,3 +306,31 @@ def test_reserve_is_no_part_of_the_messages(start, tmp_path):
     node.start("disk_reserve = 0\n")
     until(lambda: pieces(node) == 0, what="the end of the reserve")
     assert len(drain(node, "q")) == 10
+
+
+@pytest.mark.parametrize("durability", ["fsync", "os"])
+def test_slow_disk(start, shim, tmp_path, durability):
+    """It is said, and that is all."""
+    good = "ok" if durability == "fsync" else "ok, durability os"
+    node = start(shards=2).under(shim, tmp_path / "rules")
+    node.start(f"durability = {durability}\n")
+    publisher = Publisher(node, "q")
+    publisher.send(100)
+    assert node.sight.metrics()["godwit_store_slow"] == 0
+    node.fails("hold .journal 1 0 1000000 0 1000000000000")
+    publisher.put(10)
+    publisher.until(lambda: any("journal.slow" in line for line in list(node.lines)),
+                    what="the word that it is slow")
+    assert node.health() == (200, good + ", slow disk")
+    metrics = node.sight.metrics()
+    assert metrics["godwit_store_slow"] == 1 and node.disk_alarm() == 0
+    assert metrics["godwit_store_commit_age_milliseconds"] >= 1000
+    assert node.sight.get("/api/nodes")[0]["disk_slow"] is True
+    assert not publisher.blocked and len(publisher.open) == 10
+    node.fails()
+    publisher.until(lambda: not publisher.open, what="all confirms")
+    node.says("journal.fast")
+    until(lambda: node.health() == (200, good), what="a good state of health")
+    metrics = node.sight.metrics()
+    assert metrics["godwit_store_slow"] == 0 and metrics["godwit_store_commit_age_milliseconds"] < 1000
+    assert sum("journal.slow" in line for line in node.lines) == 1

@@ -150,6 +150,32 @@ static void groups_form_behind_a_write(void **state) {
     owner_free(owner);
 }
 
+static void the_pace_is_that_of_the_oldest_frame(void **state) {
+    (void)state;
+    struct owner *owner = owner_new();
+    assert_true(journal_pace(owner->journal).waits_since_ms == UINT64_MAX);
+    owner->now_ms = 100;
+    put(owner, 1, JOURNAL_SECOND_BYTES);
+    turn(owner);
+    owner->now_ms = 150;
+    put(owner, 2, JOURNAL_SECOND_BYTES);
+    turn(owner);
+    assert_int_equal(waiting(owner), 2);
+    assert_int_equal(journal_pace(owner->journal).waits_since_ms, 100);
+    owner->now_ms = 1200;
+    complete(owner);
+    struct journal_pace pace = journal_pace(owner->journal);
+    assert_int_equal(pace.waits_since_ms, 150);
+    assert_int_equal(pace.last_done_ms, 1200);
+    assert_int_equal(pace.last_took_ms, 1100);
+    owner->now_ms = 1210;
+    complete(owner);
+    pace = journal_pace(owner->journal);
+    assert_true(pace.waits_since_ms == UINT64_MAX);
+    assert_int_equal(pace.last_took_ms, 1060);
+    owner_free(owner);
+}
+
 static void no_more_than_two_frames_are_in_flight(void **state) {
     (void)state;
     struct owner *owner = owner_new();
@@ -495,6 +521,7 @@ int main(void) {
         cmocka_unit_test(an_unsynced_journal_bears_no_witness),
         cmocka_unit_test(nothing_is_stable_before_its_write),
         cmocka_unit_test(groups_form_behind_a_write),
+        cmocka_unit_test(the_pace_is_that_of_the_oldest_frame),
         cmocka_unit_test(no_more_than_two_frames_are_in_flight),
         cmocka_unit_test(settlements_travel_with_others_or_late),
         cmocka_unit_test(an_idle_journal_seals_once),
