@@ -121,13 +121,14 @@ static bool fits(const struct segment_build *build, const struct record *record,
     return end + padding + index_bytes(summaries) <= build->settings.capacity_bytes;
 }
 
-bool segment_put(struct segment_build *build, const struct record *record) {
+bool segment_put(struct segment_build *build, const struct record *record, uint64_t *ret_offset) {
     check(!build->finished && record_validate(record) == 0);
     size_t size = record_size(record);
     if (!fits(build, record, size)) return false;
     bool same_frame = fits_frame(build, size);
     if (build->frame_at != 0 && !same_frame) frame_end(build, 0);
     if (!same_frame) frame_begin(build);
+    *ret_offset = build->at;
     put_record(build, record, size);
     for (uint32_t i = 0; i < record->target_count; i++)
         summaries_add(&build->summaries, (uint8_t)record->type, &record->targets[i], size);

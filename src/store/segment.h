@@ -33,11 +33,12 @@ struct segment_build;
 /* Begins one. Freed by segment_free. */
 struct segment_build *segment_begin(const struct segment_settings *settings) MUST_USE;
 
-/* Copies a record, which must be valid (record_validate). False when it does not fit: then this
- * segment is to be finished and another begun. An empty one takes any record. Whoever has taken a
- * PART also takes the other PARTs and the PUB that follow it, whatever they come to: a message is
- * in one segment or in another. */
-bool segment_put(struct segment_build *build, const struct record *record) MUST_USE;
+/* Copies a record, which must be valid (record_validate); says where in the file it begins. False
+ * when it does not fit: then this segment is to be finished and another begun. An empty one takes
+ * any record. Whoever has taken a PART also takes the other PARTs and the PUB that follow it,
+ * whatever they come to: a message is in one segment or in another. */
+bool segment_put(
+    struct segment_build *build, const struct record *record, uint64_t *ret_offset) MUST_USE;
 
 /* Bytes that the file takes so far; after segment_finish its size. */
 uint64_t segment_bytes(const struct segment_build *build);

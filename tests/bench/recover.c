@@ -102,7 +102,8 @@ static void write_segments(struct bench *bench, uint64_t bytes) {
         struct segment_build *build = segment_begin(&settings);
         struct record_target target;
         struct record record = message(&target, seq);
-        while (segment_put(build, &record) && bench->bytes < bytes) {
+        uint64_t offset = 0;
+        while (segment_put(build, &record, &offset) && bench->bytes < bytes) {
             bench->bytes += record_size(&record);
             record = message(&target, ++seq);
         }

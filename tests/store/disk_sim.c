@@ -273,10 +273,29 @@ static int unlink_now(struct platter *platter, const struct disk_request *reques
     return 0;
 }
 
+/* Gives what is seen now. Of the faults a read knows only that it fails. */
+static int read_some(struct platter *platter, struct disk_request *request, bool fails) {
+    const struct sim_file *file = find(platter, request->name);
+    check(request->size != 0 && request->size % DISK_BLOCK_BYTES == 0);
+    check(request->offset % DISK_BLOCK_BYTES == 0);
+    request->done = 0;
+    if (platter->fault == SIM_EIO) fails = true;
+    if (platter->fault == SIM_EIO) platter->fault = SIM_NO_FAULT;
+    if (fails) return -EIO;
+    if (!file) return -ENOENT;
+    if (request->offset >= file->size) return 0;
+    request->done = min_u64(request->size, file->size - request->offset);
+    if (file->unreadable >= request->offset && file->unreadable - request->offset < request->done)
+        return -EIO;
+    memcpy(request->into, file->seen + request->offset, request->done);
+    return 0;
+}
+
 static int carry_out(struct sim_port *port, struct disk_request *request) {
     struct platter *platter = port->platter;
     enum sim_fault fault = platter->fault;
     bool fails = fails_now(platter);
+    if (request->kind == DISK_READ) return read_some(platter, request, fails);
     if (request->kind == DISK_MAKE) {
         if (fault == SIM_NO_SPACE) platter->fault = SIM_NO_FAULT;
         return fails || fault == SIM_NO_SPACE ? -ENOSPC : make(platter, request);
@@ -298,12 +317,26 @@ static int carry_out(struct sim_port *port, struct disk_request *request) {
     return 0;
 }
 
+/* Where the next request to be completed hangs: the oldest write, or the oldest slow request or any
+ * of the reads. */
+static struct disk_request **next_of(struct sim_port *port, bool slow) {
+    struct disk_request **found = NULL;
+    bool slow_met = false;
+    uint64_t choices = 0;
+    for (struct disk_request **at = &port->waiting; *at; at = &(*at)->next) {
+        enum disk_kind kind = (*at)->kind;
+        if ((kind != DISK_WRITE) != slow || (kind != DISK_READ && slow_met)) continue;
+        if (kind == DISK_WRITE) return at;
+        slow_met = slow_met || kind != DISK_READ;
+        if (++choices == 1 || prng_below(&port->platter->prng, choices) == 0) found = at;
+    }
+    return found;
+}
+
 bool platter_complete(struct sim_port *port, bool slow) {
-    struct disk_request **at = &port->waiting;
-    while (*at && ((*at)->kind != DISK_WRITE) != slow)
-        at = &(*at)->next;
+    struct disk_request **at = next_of(port, slow);
+    if (!at) return false;
     struct disk_request *request = *at;
-    if (!request) return false;
     *at = request->next;
     request->status = carry_out(port, request);
     put_last(&port->done, request);
@@ -382,7 +415,7 @@ void platter_power_loss(struct platter *platter) {
                 make_some(platter, at);
             } else if (at->kind == DISK_REMOVE) {
                 if (prng_chance(&platter->prng, 50)) unlink_now(platter, at, true);
-            } else {
+            } else if (at->kind == DISK_WRITE) {
                 uint64_t mode = prng_below(&platter->prng, 5);
                 apply_some(platter, file_of(at->file), at, mode);
             }

@@ -181,10 +181,11 @@ static void copy(struct keeper *keeper, struct ledger_message *message) {
         keeper->build_count == 0 ? build_begin(keeper) : &keeper->builds[keeper->build_count - 1];
     for (uint32_t part = 0; part <= living.part_count; part++) {
         struct record record = ledger_record(keeper->ledger, &living, part);
-        if (segment_put(build->build, &record)) continue;
+        uint64_t offset = 0;
+        if (segment_put(build->build, &record, &offset)) continue;
         check(part == 0);
         build = build_begin(keeper);
-        if (!segment_put(build->build, &record)) unreachable_here();
+        if (!segment_put(build->build, &record, &offset)) unreachable_here();
     }
     message->moves_to = build->number;
 }
