@@ -176,6 +176,7 @@ int journal_settle(
 static void on_frame_stable(struct journal *journal, struct journal_slot *slot) {
     journal->stable.end_lsn = slot->frame.lsn + slot->frame.size;
     journal->stable.crc = slot->crc;
+    slot->write.file->end = slot->write.request.offset + slot->frame.size;
     if ((slot->frame.flags & JOURNAL_FRAME_INDEX) != 0 && journal->stable.index_lsn == 0)
         journal->stable.index_lsn = slot->frame.lsn;
     if (!journal->settings.unwitnessed) journal->durable_lsn = journal->stable.end_lsn;
@@ -263,6 +264,7 @@ static void send(struct journal *journal, struct journal_slot *slot) {
         .file = file,
     };
     slot->state = JOURNAL_SLOT_SENT;
+    if (slot->position != 0) journal_mark_put(file, slot->first_position, journal->active_offset);
     journal->active_offset += frame->size;
     journal->tail.end_lsn = frame->lsn + frame->size;
     journal->tail.crc = slot->crc;
@@ -426,6 +428,7 @@ static void fail_over(struct journal *journal) {
         return;
     }
     drop_empty_frames(journal);
+    journal_marks_cut(journal);
     journal_file_give_up(journal);
     journal->sealed = false;
     journal_report(journal, JOURNAL_WRITE_FAILED, journal->failing_error);

@@ -184,6 +184,34 @@ struct journal_piece {
 void journal_pieces(const struct journal *journal,
     void (*each)(void *context, const struct journal_piece *piece), void *context);
 
+/* The first position in a frame, and where in its file the frame begins. */
+struct journal_mark {
+    uint64_t position;
+    uint64_t offset;
+};
+
+/* The last of the marks, which ascend, that is not above a position; UINT32_MAX when there is none.
+ */
+uint32_t journal_mark_find(
+    const struct journal_mark *marks, uint32_t mark_count, uint64_t position);
+
+/* Where in a file something is. */
+struct journal_place {
+    char name[DISK_NAME_BYTES_MAX];
+    uint64_t file_no;
+    uint64_t file_id;
+    uint64_t offset; /* of the frame that has it */
+    uint64_t end;    /* of what is stable in the file; frames behind are none of it */
+};
+
+/* Finds the frame with a position of this run. False when its file is released, or it is not
+ * stable. */
+bool journal_locate(
+    const struct journal *journal, uint64_t position, struct journal_place *ret_place) MUST_USE;
+
+/* The name of a file of before the start that is still in the chain, or NULL; borrowed. */
+const char *journal_past_name(const struct journal *journal, uint64_t file_no);
+
 /* What the journal has done since it was opened. */
 struct journal_counts {
     uint64_t frames;

@@ -141,6 +141,8 @@ bool journal_group_build(struct journal *journal, struct journal_slot *slot, uin
         if (staged->record.type != RECORD_ACK) journal->urgent_count--;
         slot->position = staged->position;
     }
+    slot->first_position = journal->built_position + 1;
+    journal->built_position = slot->position;
     if (PLANTED(LOST_SETTLE) && spans > 1) spans--;
     at = put_spans(journal, slot, at, spans);
     finish_frame(slot, at);

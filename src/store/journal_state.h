@@ -35,7 +35,11 @@ struct journal_file {
     uint64_t file_no;
     uint64_t file_id;
     uint64_t base_lsn;
-    uint64_t position; /* the last stable one in it */
+    uint64_t position;          /* the last stable one in it */
+    uint64_t end;               /* of what is stable in it, as an offset */
+    struct journal_mark *marks; /* of this run's frames, as they were sent last */
+    uint32_t mark_count;
+    uint32_t mark_capacity;
     bool released;     /* its mark says where the chain begins, and */
     uint64_t explains; /* is needed until a stable header names this file number as released, or
                           the mark of a later file is stable */
@@ -63,6 +67,7 @@ struct journal_slot {
     struct journal_frame frame;
     uint8_t *buffer;
     size_t capacity;
+    uint64_t first_position;
     uint64_t position; /* stable with this frame */
     uint64_t put_bytes;
     uint32_t crc;
@@ -93,6 +98,7 @@ struct journal {
     uint64_t staged_bytes;
     uint64_t unstable_bytes;
     uint64_t put_position;
+    uint64_t built_position; /* put into frames */
     uint64_t stable_position;
 
     struct journal_slot slots[JOURNAL_IN_FLIGHT_MAX]; /* in the order of their frames */
@@ -175,6 +181,15 @@ void journal_file_free(struct journal *journal, struct journal_file *file);
 
 /* Marks files that were cut off, once a successor explains that. */
 void journal_file_mark_abandoned(struct journal *journal);
+
+/* Notes that a frame that begins with `position` is sent to an offset of the file. */
+void journal_mark_put(struct journal_file *file, uint64_t position, uint64_t offset);
+
+/* Forgets where everything was sent that is not stable. */
+void journal_marks_cut(struct journal *journal);
+
+/* Forgets the file's marks. */
+void journal_marks_free(struct journal_file *file);
 
 /* Encodes as many staged records into a free slot as a frame takes and `room` bytes of the file
  * allow, summaries included. False when not even the first fits. */

@@ -1,0 +1,77 @@
+/* journal_keep: where in its files a journal has what was put, and files that stay as they are.
+ *
+ *      frame sent ---> mark {position, offset} of its file ---> locate: position -> file, frame
+ *
+ * A frame that is sent again counts where it was sent last: when a write fails, the marks of all
+ * that is not stable go, and come back with the frames. */
+#include "base/memory.h"
+#include "store/journal_state.h"
+
+void journal_mark_put(struct journal_file *file, uint64_t position, uint64_t offset) {
+    if (file->mark_count == file->mark_capacity) {
+        file->mark_capacity = file->mark_capacity ? 2 * file->mark_capacity : 64;
+        file->marks = mem_resize(file->marks, file->mark_capacity * sizeof *file->marks);
+    }
+    file->marks[file->mark_count++] = (struct journal_mark){position, offset};
+}
+
+void journal_marks_cut(struct journal *journal) {
+    list_for (struct journal_file, file, &journal->files, in_files) {
+        while (file->mark_count != 0 &&
+               file->marks[file->mark_count - 1].position > journal->stable_position)
+            file->mark_count--;
+    }
+}
+
+void journal_marks_free(struct journal_file *file) {
+    mem_free(file->marks);
+    file->marks = NULL;
+    file->mark_count = file->mark_capacity = 0;
+}
+
+uint32_t journal_mark_find(
+    const struct journal_mark *marks, uint32_t mark_count, uint64_t position) {
+    uint32_t low = 0, high = mark_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (marks[middle].position <= position) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low == 0 ? UINT32_MAX : low - 1;
+}
+
+/* Whether the file counts and is not released. */
+static bool in_chain(const struct journal_file *file) {
+    return file->state == JOURNAL_FILE_ACTIVE || file->state == JOURNAL_FILE_FULL ||
+           file->state == JOURNAL_FILE_LEFT;
+}
+
+bool journal_locate(
+    const struct journal *journal, uint64_t position, struct journal_place *ret_place) {
+    const struct journal_file *found = NULL;
+    if (position == 0 || position > journal->stable_position) return false;
+    list_for (struct journal_file, file, &journal->files, in_files) {
+        bool has = in_chain(file) && file->mark_count != 0 && file->marks[0].position <= position;
+        if (has) found = file;
+    }
+    if (!found) return false;
+    uint32_t at = journal_mark_find(found->marks, found->mark_count, position);
+    *ret_place = (struct journal_place){
+        .file_no = found->file_no,
+        .file_id = found->file_id,
+        .offset = found->marks[at].offset,
+        .end = found->end,
+    };
+    memcpy(ret_place->name, found->name, sizeof ret_place->name);
+    return true;
+}
+
+const char *journal_past_name(const struct journal *journal, uint64_t file_no) {
+    list_for (struct journal_file, file, &journal->files, in_files) {
+        if (file->past && in_chain(file) && file->file_no == file_no) return file->name;
+    }
+    return NULL;
+}
