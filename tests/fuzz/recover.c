@@ -16,6 +16,7 @@
 #include "store/crc.h"
 #include "store/journal_frame.h"
 #include "store/le.h"
+#include "store/pages.h"
 #include "store/segment.h"
 
 enum flag { TWO = 1, SALVAGE = 2, REPAIR = 4, LINK = 8, FIRST_SEGMENT = 16, SECOND_SEGMENT = 32 };
@@ -215,6 +216,40 @@ static void sweep(struct memory_disk *memory) {
     recover_close(recovery);
 }
 
+/* Walks a file's records from a place, in pieces, as who reads messages back does. Whatever is in
+ * it, the walk goes forward and ends. */
+static uint64_t walk_pages(const struct memory_file *file, uint64_t at, uint64_t piece_bytes) {
+    struct page page = {.end = file->size, .file_id = le_get_u64(file->bytes + 40)};
+    uint64_t from = at - at % DISK_BLOCK_BYTES;
+    uint64_t records = 0;
+    page_begin(
+        &page, bytes_of(file->bytes + from, min_u64(piece_bytes, file->size - from)), from, at);
+    for (;;) {
+        uint64_t before = page.at;
+        enum page_step step = page_next(&page);
+        check(page.at >= before && page.at <= file->size);
+        if (step == PAGE_RECORD) {
+            check(page.at > before && page.record_at >= before);
+            records += 1 + page.view.target_count;
+            continue;
+        }
+        check(page_next(&page) == step);
+        if (step != PAGE_MORE) return records;
+        from = page.at - page.at % DISK_BLOCK_BYTES;
+        check(page.needed <= file->size - page.at);
+        uint64_t size = max_u64(piece_bytes, page.at - from + page.needed);
+        page_continue(&page, bytes_of(file->bytes + from, min_u64(size, file->size - from)), from);
+    }
+}
+
+static void walk_all_pages(const struct memory_file *file) {
+    uint64_t whole = walk_pages(file, SEGMENT_FRAMES_AT % file->size, file->size);
+    uint64_t pieces = walk_pages(file, SEGMENT_FRAMES_AT % file->size, DISK_BLOCK_BYTES);
+    check(whole == pieces);
+    for (uint64_t at = 0; at < file->size; at += 8 * (1 + at / 64))
+        walk_pages(file, at, 2 * (uint64_t)DISK_BLOCK_BYTES);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint8_t flags = take(&data, &size);
     struct memory_disk memory = {.disk.calls = &CALLS, .count = flags & TWO ? 2 : 1};
@@ -236,6 +271,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct tally second = read_back(&memory, (flags & SALVAGE) != 0);
     check(first.records == second.records && first.bytes == second.bytes);
     sweep(&memory);
+    for (int i = 0; i < memory.count; i++)
+        walk_all_pages(&memory.files[i]);
     for (int i = 0; i < memory.count; i++)
         free(memory.files[i].bytes);
     return 0;
