@@ -21,6 +21,9 @@ static void adopt(struct journal *journal, const struct journal_past_file *past)
     file->file_no = past->file_no;
     file->file_id = past->file_id;
     file->base_lsn = past->base_lsn;
+    file->size = past->bytes;
+    file->end = past->end;
+    file->index = past->index;
     /* The last file of a chain must not be released before it has a successor. */
     file->state = past->abandoned ? JOURNAL_FILE_ABANDONED : JOURNAL_FILE_FULL;
     file->past = true;
@@ -53,6 +56,7 @@ struct journal *journal_open(
     journal->tail = (struct journal_tail){
         .file_no = past->prev_file_no,
         .end_lsn = past->prev_end_lsn,
+        .index_lsn = past->prev_index_lsn,
         .crc = past->prev_crc,
     };
     journal->stable = journal->tail;
@@ -177,6 +181,8 @@ static void on_frame_stable(struct journal *journal, struct journal_slot *slot) 
     journal->stable.end_lsn = slot->frame.lsn + slot->frame.size;
     journal->stable.crc = slot->crc;
     slot->write.file->end = slot->write.request.offset + slot->frame.size;
+    if ((slot->frame.flags & JOURNAL_FRAME_INDEX) != 0 && slot->write.file->index == 0)
+        slot->write.file->index = slot->write.request.offset;
     if ((slot->frame.flags & JOURNAL_FRAME_INDEX) != 0 && journal->stable.index_lsn == 0)
         journal->stable.index_lsn = slot->frame.lsn;
     if (!journal->settings.unwitnessed) journal->durable_lsn = journal->stable.end_lsn;

@@ -20,6 +20,7 @@
 
 #include "store/disk.h"
 #include "store/file_header.h"
+#include "store/manifest.h"
 #include "store/record.h"
 
 enum {
@@ -81,6 +82,9 @@ struct journal_past_file {
     uint64_t file_no;
     uint64_t file_id;
     uint64_t base_lsn;
+    uint64_t bytes; /* its size */
+    uint64_t end;   /* of what counts in it */
+    uint64_t index; /* where its first INDEX frame is, or 0 */
     bool abandoned; /* cut off: nothing in it counts */
 };
 
@@ -90,6 +94,7 @@ struct journal_past {
     uint64_t next_base_lsn;
     uint64_t prev_file_no;
     uint64_t prev_end_lsn;
+    uint64_t prev_index_lsn;
     uint32_t prev_crc;
     uint64_t released_file_no;
     const struct journal_past_file *files; /* oldest first; borrowed for the call */
@@ -166,6 +171,31 @@ uint64_t journal_oldest(const struct journal *journal);
  * that a manifest lists. The file is marked, and used again once the mark is stable. */
 void journal_release(struct journal *journal, uint64_t file_no);
 
+/* What a manifest has to say of the oldest file, for it to be kept where it is and read as a
+ * segment from then on. */
+struct segment_ref journal_keep_ref(const struct journal *journal, uint64_t file_no);
+
+/* The first position in a frame, and where in its file the frame begins. */
+struct journal_mark {
+    uint64_t position;
+    uint64_t offset;
+};
+
+/* A file that the journal has kept, and does not know any more. */
+struct journal_kept {
+    char name[DISK_NAME_BYTES_MAX];
+    uint64_t file_no;
+    uint64_t file_id;
+    uint64_t bytes;             /* its size */
+    uint64_t end;               /* of what counts in it */
+    struct journal_mark *marks; /* of this run's frames; freed by mem_free */
+    uint32_t mark_count;
+};
+
+/* Keeps the oldest file instead of releasing it: a manifest that names it as kept, by
+ * journal_keep_ref, is stable. It is not marked, and never written again. */
+void journal_keep(struct journal *journal, uint64_t file_no, struct journal_kept *ret_kept);
+
 /* Files in its chain: those left, the full ones, and the one that is being written. */
 uint32_t journal_files(const struct journal *journal);
 
@@ -183,12 +213,6 @@ struct journal_piece {
  * they stay, and nothing in them changes below their ends. */
 void journal_pieces(const struct journal *journal,
     void (*each)(void *context, const struct journal_piece *piece), void *context);
-
-/* The first position in a frame, and where in its file the frame begins. */
-struct journal_mark {
-    uint64_t position;
-    uint64_t offset;
-};
 
 /* The last of the marks, which ascend, that is not above a position; UINT32_MAX when there is none.
  */

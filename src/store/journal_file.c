@@ -95,7 +95,7 @@ bool journal_file_begin(struct journal *journal) {
     file->file_id = prng_next(&journal->prng);
     file->base_lsn = journal->next_base_lsn;
     file->position = 0;
-    file->end = 0;
+    file->end = file->index = 0;
     journal_marks_free(file);
     journal->next_base_lsn += file->size;
     journal->active = file;

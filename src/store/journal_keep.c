@@ -75,3 +75,35 @@ const char *journal_past_name(const struct journal *journal, uint64_t file_no) {
     }
     return NULL;
 }
+
+static struct journal_file *file_to_keep(const struct journal *journal, uint64_t file_no) {
+    check(file_no != 0 && file_no == journal_oldest(journal));
+    list_for (struct journal_file, file, &journal->files, in_files) {
+        if (file->state == JOURNAL_FILE_LEFT && file->file_no == file_no) return file;
+    }
+    unreachable_here();
+}
+
+struct segment_ref journal_keep_ref(const struct journal *journal, uint64_t file_no) {
+    const struct journal_file *file = file_to_keep(journal, file_no);
+    return (struct segment_ref){.number = SEGMENT_REF_KEPT | file_no,
+        .file_id = file->file_id,
+        .end = file->end,
+        .index = file->index};
+}
+
+void journal_keep(struct journal *journal, uint64_t file_no, struct journal_kept *ret_kept) {
+    struct journal_file *file = file_to_keep(journal, file_no);
+    *ret_kept = (struct journal_kept){
+        .file_no = file_no,
+        .file_id = file->file_id,
+        .bytes = file->size,
+        .end = file->end,
+        .marks = file->marks,
+        .mark_count = file->mark_count,
+    };
+    memcpy(ret_kept->name, file->name, sizeof ret_kept->name);
+    file->marks = NULL;
+    journal->released_file_no = file_no;
+    journal_file_free(journal, file);
+}

@@ -37,6 +37,7 @@ struct journal_file {
     uint64_t base_lsn;
     uint64_t position;          /* the last stable one in it */
     uint64_t end;               /* of what is stable in it, as an offset */
+    uint64_t index;             /* where its first INDEX frame is, when it is stable, or 0 */
     struct journal_mark *marks; /* of this run's frames, as they were sent last */
     uint32_t mark_count;
     uint32_t mark_capacity;

@@ -61,8 +61,9 @@ static bool target_is_sound(uint8_t type, const struct record_target *target) {
     return target->count != 0 && target->count <= room;
 }
 
-/* A manifest is made of whole entries; all other bodies are the owner's. */
+/* Manifests are made of whole entries; all other bodies are the owner's. */
 static bool body_is_sound(uint8_t type, size_t size) {
+    if (type == RECORD_CATALOG) return size % RECORD_CATALOG_ENTRY_BYTES == 0;
     return type != RECORD_MANIFEST || size % RECORD_MANIFEST_ENTRY_BYTES == 0;
 }
 

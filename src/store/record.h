@@ -12,6 +12,7 @@ enum {
     RECORD_POINT_BYTES = 16,
     RECORD_SPAN_BYTES = 24,
     RECORD_MANIFEST_ENTRY_BYTES = 16, /* {segment number u64, file id u64} */
+    RECORD_CATALOG_ENTRY_BYTES = 32,  /* the same, {end u64, index u64} */
     RECORD_TARGETS_MAX = 65535,       /* they are counted in 16 bits */
     /* A frame of the largest record, with its header and padding, takes 4 MiB. */
     RECORD_BYTES_MAX = 4 * 1024 * 1024 - 4096,

@@ -8,25 +8,44 @@
 
 enum { WINDOW_BYTES = 1024 * 1024 }; /* one read: many frames */
 
-void recover_reader_set(struct recover_reader *reader, struct recover_file *file) {
+void recover_reader_set(
+    struct recovery *recovery, struct recover_reader *reader, struct recover_file *file) {
+    if (reader->file != file) {
+        disk_close(recovery->settings.disk, reader->handle);
+        reader->handle = NULL;
+    }
     reader->file = file;
     reader->size = 0;
     reader->error = 0;
+}
+
+/* The file's handle, or one of the reader's own; opening is tried twice as reading is. */
+static int open_handle(
+    struct recovery *recovery, struct recover_reader *reader, struct disk_file **ret_handle) {
+    struct disk *disk = recovery->settings.disk;
+    *ret_handle = reader->file->handle ? reader->file->handle : reader->handle;
+    if (*ret_handle) return 0;
+    int status = disk_open(disk, reader->file->name, &reader->handle);
+    if (status != 0) status = disk_open(disk, reader->file->name, &reader->handle);
+    *ret_handle = reader->handle;
+    return status;
 }
 
 /* Reads a whole window; where that fails, only what is needed, and that once more. */
 static int load(struct recovery *recovery, struct recover_reader *reader, uint64_t offset,
     uint64_t size, uint64_t window) {
     struct disk *disk = recovery->settings.disk;
-    struct disk_file *handle = reader->file->handle;
+    struct disk_file *handle = NULL;
     reader->from = offset;
     reader->size = 0;
+    int status = open_handle(recovery, reader, &handle);
+    if (status != 0) return status;
     if (reader->capacity < window) {
         disk_memory_free(reader->buffer);
         reader->capacity = (window + DISK_BLOCK_BYTES - 1) & ~(uint64_t)(DISK_BLOCK_BYTES - 1);
         reader->buffer = disk_memory_new(reader->capacity);
     }
-    int status = disk_read(disk, handle, offset, reader->buffer, window);
+    status = disk_read(disk, handle, offset, reader->buffer, window);
     if (status == 0) {
         reader->size = window;
         return 0;
@@ -73,18 +92,6 @@ struct recover_damage *recover_damage_add(struct recovery *recovery, enum recove
     return damage;
 }
 
-/* Says which files of the chain the next journal has to take for cut off. */
-static void chain_finish(struct recovery *recovery, struct recover_chain *chain) {
-    for (uint32_t i = 0; i < chain->past_count; i++) {
-        struct journal_past_file *past = &chain->past_files[i];
-        for (uint32_t j = 0; j < recovery->file_count; j++) {
-            const struct recover_file *file = recovery->files[j];
-            if (memcmp(file->name, past->name, sizeof past->name) == 0)
-                past->abandoned = file->cut_off;
-        }
-    }
-}
-
 int recover_open(const struct recover_settings *settings, struct recovery **ret_recovery) {
     struct recovery *recovery = NEW(struct recovery);
     recovery->settings = *settings;
@@ -96,11 +103,17 @@ int recover_open(const struct recover_settings *settings, struct recovery **ret_
     recover_chains_form(recovery);
     for (uint32_t i = 0; i < recovery->chain_count && !recovery->refused; i++) {
         recover_chain_scan(recovery, &recovery->chains[i]);
-        chain_finish(recovery, &recovery->chains[i]);
+        recover_chain_trim(recovery, &recovery->chains[i]);
     }
     recover_headless_check(recovery);
     recover_lost_headers_check(recovery);
-    if (!recovery->refused) recover_segments_check(recovery);
+    if (!recovery->refused) {
+        bool doubtful = recovery->damage_count != 0;
+        doubtful = recover_segments_check(recovery, doubtful);
+        recover_kept_check(recovery, doubtful);
+        for (uint32_t i = 0; i < recovery->chain_count; i++)
+            recover_past_form(recovery, &recovery->chains[i], doubtful);
+    }
     *ret_recovery = recovery;
     return 0;
 }
@@ -113,6 +126,8 @@ static void file_free(struct recovery *recovery, struct recover_file *file) {
 
 void recover_close(struct recovery *recovery) {
     if (!recovery) return;
+    recover_reader_set(recovery, &recovery->reader, NULL);
+    recover_reader_set(recovery, &recovery->search_reader, NULL);
     for (uint32_t i = 0; i < recovery->file_count; i++)
         file_free(recovery, recovery->files[i]);
     for (uint32_t i = 0; i < recovery->segment_count; i++)
@@ -120,6 +135,7 @@ void recover_close(struct recovery *recovery) {
     for (uint32_t i = 0; i < recovery->chain_count; i++) {
         mem_free(recovery->chains[i].manifest);
         mem_free(recovery->chains[i].files);
+        mem_free(recovery->chains[i].live);
         mem_free(recovery->chains[i].past_files);
     }
     disk_memory_free(recovery->reader.buffer);
@@ -127,6 +143,7 @@ void recover_close(struct recovery *recovery) {
     mem_free(recovery->chains);
     mem_free(recovery->files);
     mem_free(recovery->segments);
+    mem_free(recovery->kept);
     mem_free(recovery->leftovers);
     mem_free(recovery->damages);
     mem_free(recovery);
@@ -151,12 +168,16 @@ struct replay {
     uint32_t types;
     recover_record_fn found;
     void *context;
+    const uint8_t *frame;
     struct recover_record record;
 };
 
 static void on_view(void *context, const struct record_view *view) {
     struct replay *replay = context;
     if (view->type >= 32 || (replay->types & RECORD_BIT(view->type)) == 0) return;
+    if (replay->record.kept && manifest_is(view->type)) return;
+    const uint8_t *begin = view->targets - RECORD_HEADER_BYTES;
+    replay->record.record_at = replay->record.offset + (uint64_t)(begin - replay->frame);
     replay->record.view = view;
     replay->found(replay->context, &replay->record);
 }
@@ -173,6 +194,8 @@ static int replay_stretch(struct recovery *recovery, struct replay *replay,
         if (!bytes) return -EIO;
         struct bytes whole = bytes_of(bytes, frame.size);
         replay->record.lsn = file->header.base_lsn + at;
+        replay->record.offset = at;
+        replay->frame = bytes;
         if (stretch->partial) {
             journal_frame_salvage(&frame, whole, on_view, replay);
         } else {
@@ -186,8 +209,9 @@ static int replay_stretch(struct recovery *recovery, struct replay *replay,
 
 static int replay_file(
     struct recovery *recovery, struct replay *replay, struct recover_file *file) {
-    recover_reader_set(&recovery->reader, file);
-    replay->record.in_segment = file->kind == RECOVER_FILE_SEGMENT;
+    recover_reader_set(recovery, &recovery->reader, file);
+    replay->record.kept = file->kind == RECOVER_FILE_LIVE && !file->in_chain;
+    replay->record.in_segment = file->kind == RECOVER_FILE_SEGMENT || replay->record.kept;
     replay->record.shard = file->header.shard;
     replay->record.file_no = file->header.file_no;
     for (uint32_t i = 0; i < file->stretch_count; i++) {
@@ -198,26 +222,17 @@ static int replay_file(
     return 0;
 }
 
-static int replay_segment(
-    struct recovery *recovery, struct replay *replay, struct recover_file *file) {
-    uint32_t types = 0;
-    for (uint32_t i = 0; i < file->stretch_count; i++)
-        types |= file->stretches[i].types;
-    if ((types & replay->types) == 0) return 0;
-    int status = recover_segment_open(recovery, file);
-    if (status == 0) status = replay_file(recovery, replay, file);
-    recover_segment_close(recovery, file);
-    return status;
-}
-
 int recover_replay(
     struct recovery *recovery, uint32_t types, recover_record_fn found, void *context) {
     enum recover_verdict verdict = recover_verdict(recovery);
     check(verdict != RECOVER_REFUSED);
     check(verdict == RECOVER_CLEAN || recovery->settings.salvage);
     struct replay replay = {.types = types, .found = found, .context = context};
-    for (uint32_t i = 0; i < recovery->listed_count; i++) {
-        int status = replay_segment(recovery, &replay, recovery->segments[i]);
+    for (uint32_t i = 0; i < recovery->listed_count + recovery->kept_count; i++) {
+        struct recover_file *file = i < recovery->listed_count
+                                        ? recovery->segments[i]
+                                        : recovery->kept[i - recovery->listed_count];
+        int status = replay_file(recovery, &replay, file);
         if (status != 0) return status;
     }
     for (uint32_t i = 0; i < recovery->chain_count; i++) {
@@ -249,6 +264,7 @@ void recover_past(const struct recovery *recovery, uint16_t shard, struct journa
             .next_base_lsn = chain->next_base_lsn,
             .prev_file_no = chain->end_file_no,
             .prev_end_lsn = chain->end_lsn,
+            .prev_index_lsn = chain->end_index_lsn,
             .prev_crc = chain->end_crc,
             .released_file_no = chain->released_file_no,
             .files = chain->past_files,
@@ -286,6 +302,7 @@ const char *recover_damage_text(enum recover_damage_kind kind) {
 static const char *what_is(const struct recover_file *file) {
     switch (file->kind) {
     case RECOVER_FILE_LIVE:
+        if (file->listed) return "journal, kept";
         if (!file->in_chain) return "journal, left over";
         return file->cut_off ? "journal, cut off" : "journal";
     case RECOVER_FILE_SPARE:

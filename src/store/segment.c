@@ -192,13 +192,3 @@ void segment_ref_put(const struct segment_ref *ref, uint8_t *at) {
     le_put_u64(at, ref->number);
     le_put_u64(at + 8, ref->file_id);
 }
-
-uint32_t segment_ref_count(struct bytes body) {
-    return body.size / RECORD_MANIFEST_ENTRY_BYTES;
-}
-
-struct segment_ref segment_ref_at(struct bytes body, uint32_t at) {
-    check(at < segment_ref_count(body));
-    const uint8_t *from = body.data + (size_t)at * RECORD_MANIFEST_ENTRY_BYTES;
-    return (struct segment_ref){.number = le_get_u64(from), .file_id = le_get_u64(from + 8)};
-}

@@ -11,6 +11,7 @@
 
 #include "store/disk.h"
 #include "store/file_header.h"
+#include "store/manifest.h"
 #include "store/record.h"
 
 enum {
@@ -57,17 +58,7 @@ void segment_free(struct segment_build *build);
 /* The name of a segment's file. */
 void segment_name(uint64_t file_id, char name[DISK_NAME_BYTES_MAX]);
 
-/* One segment of a MANIFEST. */
-struct segment_ref {
-    uint64_t number;
-    uint64_t file_id;
-};
-
-/* Writes RECORD_MANIFEST_ENTRY_BYTES of a MANIFEST's body. */
+/* Writes the RECORD_MANIFEST_ENTRY_BYTES that every manifest has of a segment. */
 void segment_ref_put(const struct segment_ref *ref, uint8_t *at);
-
-/* How many segments the body of a MANIFEST lists, and one of them; `at` is below that. */
-uint32_t segment_ref_count(struct bytes body);
-struct segment_ref segment_ref_at(struct bytes body, uint32_t at);
 
 #endif

@@ -113,7 +113,7 @@ static void write_segments(struct bench *bench, uint64_t bytes) {
         while (bench->requests == count)
             turn(bench);
         segment_free(build);
-        struct segment_ref ref = {settings.number, settings.file_id};
+        struct segment_ref ref = {.number = settings.number, .file_id = settings.file_id};
         segment_ref_put(&ref, manifest + count * (size_t)RECORD_MANIFEST_ENTRY_BYTES);
     }
     struct record record = {.type = RECORD_MANIFEST,

@@ -248,20 +248,18 @@ static uint64_t state_facts(struct keeper *keeper) {
 
 static uint64_t state_manifest(struct keeper *keeper) {
     uint32_t count = 0;
-    uint8_t *body = ledger_keep(keeper->ledger,
-        (KEEPER_SEGMENTS_MAX + KEEPER_BUILDS_MAX) * (size_t)RECORD_MANIFEST_ENTRY_BYTES);
+    struct segment_ref refs[KEEPER_SEGMENTS_MAX + KEEPER_BUILDS_MAX];
+    uint8_t *body =
+        ledger_keep(keeper->ledger, COUNT_OF(refs) * (size_t)RECORD_CATALOG_ENTRY_BYTES);
     for (uint32_t i = 0; i < keeper->segment_count; i++) {
         const struct keeper_segment *segment = &keeper->segments[i];
-        struct segment_ref ref = {segment->number, segment->file_id};
         if (segment->victim) continue;
-        segment_ref_put(&ref, body + count++ * (size_t)RECORD_MANIFEST_ENTRY_BYTES);
+        refs[count++] = (struct segment_ref){segment->number, segment->file_id, 0, 0};
     }
-    for (uint32_t i = 0; i < keeper->build_count; i++) {
-        struct segment_ref ref = {keeper->builds[i].number, keeper->builds[i].file_id};
-        segment_ref_put(&ref, body + count++ * (size_t)RECORD_MANIFEST_ENTRY_BYTES);
-    }
-    struct record record = {.type = RECORD_MANIFEST,
-        .body = bytes_of(body, count * (size_t)RECORD_MANIFEST_ENTRY_BYTES)};
+    for (uint32_t i = 0; i < keeper->build_count; i++)
+        refs[count++] =
+            (struct segment_ref){keeper->builds[i].number, keeper->builds[i].file_id, 0, 0};
+    struct record record = manifest_record(refs, count, 0, body);
     return put(keeper, &record);
 }
 

@@ -115,7 +115,8 @@ static void list_segments(struct owner *owner, uint64_t from, uint64_t to) {
     static uint8_t body[100 * RECORD_MANIFEST_ENTRY_BYTES];
     size_t size = 0;
     for (uint64_t number = from; number < to; number++, size += RECORD_MANIFEST_ENTRY_BYTES)
-        segment_ref_put(&(struct segment_ref){number, 0x1000 + number}, body + size);
+        segment_ref_put(
+            &(struct segment_ref){.number = number, .file_id = 0x1000 + number}, body + size);
     struct record record = {.type = RECORD_MANIFEST, .body = bytes_of(body, size)};
     uint64_t position = 0;
     assert_int_equal(journal_put(owner->journal, &record, &position), 0);
