@@ -236,6 +236,10 @@ bool journal_locate(
 /* The name of a file of before the start that is still in the chain, or NULL; borrowed. */
 const char *journal_past_name(const struct journal *journal, uint64_t file_no);
 
+/* All that is known of such a file; its frames begin at the offset. False when there is none. */
+bool journal_past_place(
+    const struct journal *journal, uint64_t file_no, struct journal_place *ret_place) MUST_USE;
+
 /* What the journal has done since it was opened. */
 struct journal_counts {
     uint64_t frames;

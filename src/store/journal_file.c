@@ -128,7 +128,7 @@ bool journal_file_begin(struct journal *journal) {
     return true;
 }
 
-static void submit_mark(struct journal *journal, struct journal_file *file) {
+void journal_file_mark(struct journal *journal, struct journal_file *file) {
     if (!file->handle) {
         int status = disk_open(journal->settings.disk, file->name, &file->handle);
         if (status == 0) status = disk_size(journal->settings.disk, file->handle, &file->size);
@@ -192,7 +192,7 @@ void journal_file_mark_abandoned(struct journal *journal) {
         if (file->failed) {
             journal_file_free(journal, file);
         } else {
-            submit_mark(journal, file);
+            journal_file_mark(journal, file);
         }
     }
 }
@@ -248,7 +248,7 @@ void journal_release(struct journal *journal, uint64_t file_no) {
         if (file->failed) {
             journal_file_free(journal, file);
         } else {
-            submit_mark(journal, file);
+            journal_file_mark(journal, file);
         }
         return;
     }

@@ -6,6 +6,7 @@
  * that is not stable go, and come back with the frames. */
 #include "base/memory.h"
 #include "store/journal_state.h"
+#include "store/plant.h"
 
 void journal_mark_put(struct journal_file *file, uint64_t position, uint64_t offset) {
     if (file->mark_count == file->mark_capacity) {
@@ -16,6 +17,7 @@ void journal_mark_put(struct journal_file *file, uint64_t position, uint64_t off
 }
 
 void journal_marks_cut(struct journal *journal) {
+    if (PLANTED(MARKS_STALE)) return;
     list_for (struct journal_file, file, &journal->files, in_files) {
         while (file->mark_count != 0 &&
                file->marks[file->mark_count - 1].position > journal->stable_position)
@@ -49,6 +51,13 @@ static bool in_chain(const struct journal_file *file) {
            file->state == JOURNAL_FILE_LEFT;
 }
 
+static void place_in(
+    const struct journal_file *file, uint64_t offset, struct journal_place *ret_place) {
+    *ret_place = (struct journal_place){
+        .file_no = file->file_no, .file_id = file->file_id, .offset = offset, .end = file->end};
+    memcpy(ret_place->name, file->name, sizeof ret_place->name);
+}
+
 bool journal_locate(
     const struct journal *journal, uint64_t position, struct journal_place *ret_place) {
     const struct journal_file *found = NULL;
@@ -59,21 +68,29 @@ bool journal_locate(
     }
     if (!found) return false;
     uint32_t at = journal_mark_find(found->marks, found->mark_count, position);
-    *ret_place = (struct journal_place){
-        .file_no = found->file_no,
-        .file_id = found->file_id,
-        .offset = found->marks[at].offset,
-        .end = found->end,
-    };
-    memcpy(ret_place->name, found->name, sizeof ret_place->name);
+    place_in(found, found->marks[at].offset, ret_place);
     return true;
 }
 
-const char *journal_past_name(const struct journal *journal, uint64_t file_no) {
+/* A file of before the start that is in the chain, or NULL. */
+static const struct journal_file *find_past(const struct journal *journal, uint64_t file_no) {
     list_for (struct journal_file, file, &journal->files, in_files) {
-        if (file->past && in_chain(file) && file->file_no == file_no) return file->name;
+        if (file->past && in_chain(file) && file->file_no == file_no) return file;
     }
     return NULL;
+}
+
+const char *journal_past_name(const struct journal *journal, uint64_t file_no) {
+    const struct journal_file *file = find_past(journal, file_no);
+    return file ? file->name : NULL;
+}
+
+bool journal_past_place(
+    const struct journal *journal, uint64_t file_no, struct journal_place *ret_place) {
+    const struct journal_file *file = find_past(journal, file_no);
+    if (!file) return false;
+    place_in(file, FILE_FRAMES_AT, ret_place);
+    return true;
 }
 
 static struct journal_file *file_to_keep(const struct journal *journal, uint64_t file_no) {
@@ -105,5 +122,9 @@ void journal_keep(struct journal *journal, uint64_t file_no, struct journal_kept
     memcpy(ret_kept->name, file->name, sizeof ret_kept->name);
     file->marks = NULL;
     journal->released_file_no = file_no;
-    journal_file_free(journal, file);
+    if (PLANTED(KEPT_REUSED)) {
+        journal_file_mark(journal, file);
+    } else {
+        journal_file_free(journal, file);
+    }
 }

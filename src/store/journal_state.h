@@ -159,6 +159,9 @@ bool journal_file_begin(struct journal *journal);
 /* The header of the active file is written; `status` as the disk gave it. */
 void journal_file_on_header(struct journal *journal, int status);
 
+/* Marks a file that is not needed any more. */
+void journal_file_mark(struct journal *journal, struct journal_file *file);
+
 /* A mark is written. */
 void journal_file_on_mark(struct journal *journal, struct journal_file *file, int status);
 

@@ -196,6 +196,7 @@ static void on_manifest(struct scan *scan, const struct record_view *view) {
     uint64_t released = manifest_released(view);
     chain->has_manifest = true;
     chain->manifest_released = released < scan->file->header.file_no ? released : 0;
+    if (PLANTED(KEPT_UNEXPLAINED)) chain->manifest_released = 0;
     chain->manifest_count = manifest_count(view);
     if (chain->manifest_count == 0) return;
     chain->manifest = mem_resize(chain->manifest, chain->manifest_count * sizeof *chain->manifest);

@@ -17,6 +17,7 @@ struct tally {
     uint64_t harms;
     uint64_t harms_seen;
     uint64_t jobs;
+    uint64_t reads;
 };
 
 static enum plant planted;
@@ -47,6 +48,7 @@ static bool run(const struct world_options *options, const char *before, struct 
     tally->harms += world->harms;
     tally->harms_seen += world->harms_seen;
     tally->jobs += world->jobs;
+    tally->reads += world->reads;
     world_deinit(world);
     free(world);
     return good;
@@ -59,11 +61,12 @@ static int run_seeds(uint64_t from, uint64_t count) {
         struct world_options options = {.seed = seed, .lives = LIVES};
         failed += !run(&options, "", &tally);
     }
-    printf("%llu seeds, %llu crashes, %llu harms of which %llu could be seen, %llu retirements; "
-           "%llu failed\n",
+    printf("%llu seeds, %llu crashes, %llu harms of which %llu could be seen, %llu retirements, "
+           "%llu messages read back; %llu failed\n",
         (unsigned long long)tally.seeds, (unsigned long long)tally.crashes,
         (unsigned long long)tally.harms, (unsigned long long)tally.harms_seen,
-        (unsigned long long)tally.jobs, (unsigned long long)failed);
+        (unsigned long long)tally.jobs, (unsigned long long)tally.reads,
+        (unsigned long long)failed);
     return failed ? 1 : 0;
 }
 

@@ -195,8 +195,10 @@ static void one_kept_step(struct world *world, bool faults) {
         platter_complete(&world->platter.ports[at], true);
     } else if (what < 86) {
         world->now_ms += prng_below(&world->prng, 150);
-    } else if (what < 98) {
+    } else if (what < 94) {
         keep(world, at);
+    } else if (what < 98) {
+        keeper_read(&world->keepers[at]);
     } else if (faults) {
         arm_fault(world);
     }
@@ -276,6 +278,8 @@ static void end_life(struct world *world) {
         world->journals[i] = NULL;
         world->jobs += world->keepers[i].jobs_done;
         world->keepers[i].jobs_done = 0;
+        world->reads += world->keepers[i].reads_done;
+        world->keepers[i].reads_done = 0;
         keeper_end(&world->keepers[i]);
     }
 }

@@ -34,7 +34,8 @@ struct world {
     bool kept; /* by keepers, whose messages are in the ledger; otherwise the oracle's items */
     struct ledger ledger;
     struct keeper keepers[WORLD_SHARDS_MAX];
-    uint64_t jobs; /* that keepers have done */
+    uint64_t jobs;  /* that keepers have done */
+    uint64_t reads; /* messages that they have read back */
     uint32_t life;
     uint64_t crashes;
     uint64_t harms;
