@@ -176,15 +176,17 @@ static void gather_live(struct recovery *recovery, struct recover_chain *chain) 
     qsort(chain->live, chain->live_count, sizeof *chain->live, by_base);
 }
 
+/* The youngest of that number: tearing a header twice may bring back one that never was whole. */
 static struct recover_file *predecessor_of(
     struct recover_chain *chain, const struct recover_file *file) {
+    struct recover_file *found = NULL;
     for (uint32_t i = 0; i < chain->live_count; i++) {
         struct recover_file *other = chain->live[i];
         if (other->header.file_no == file->header.prev_file_no &&
             other->header.base_lsn < file->header.base_lsn)
-            return other;
+            found = other;
     }
-    return NULL;
+    return found;
 }
 
 /* Whether a mark says that the file was released. That mark is needed until a header of the same

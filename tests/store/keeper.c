@@ -171,11 +171,13 @@ static struct keeper_build *build_begin(struct keeper *keeper) {
 /* Whether a place is needed in the copy of its message. One that was settled may live again, as
  * long as its settlement is not stable; in our own journal it stands before the manifest that will
  * make the copy count, but not in another's. */
-static bool is_needed(const struct keeper *keeper, const struct record_target *target) {
+static bool is_needed(struct keeper *keeper, const struct record_target *target) {
     const struct ledger_place *place = ledger_place(keeper->ledger, target->queue, target->seq);
     if (ledger_target_lives(keeper->ledger, target)) return true;
-    return place->state == LEDGER_SETTLING && place->writer != keeper->writer &&
-           place->position > keeper->ledger->stable[place->writer] && !PLANTED(PLACES_FORGOTTEN);
+    bool may_live = place->state == LEDGER_SETTLING && place->writer != keeper->writer &&
+                    place->position > keeper->ledger->stable[place->writer];
+    if (may_live) keeper->ahead_of = 1u + place->writer;
+    return may_live && !PLANTED(PLACES_FORGOTTEN);
 }
 
 /* Copies a message with the places that are needed. */
@@ -430,6 +432,7 @@ static bool choose_victims(struct keeper *keeper) {
 static void begin_job(struct keeper *keeper) {
     bool full = keeper->segment_count + KEEPER_BUILDS_MAX >= KEEPER_SEGMENTS_MAX;
     bool many = journal_files(keeper->journal) > keeper->retain;
+    keeper->ahead_of = 0;
     keeper->file_no = many && !full ? journal_oldest(keeper->journal) : 0;
     keeper->keeping = keeper->file_no != 0 && prng_chance(&keeper->prng, 25);
     if (keeper->file_no != 0 || choose_victims(keeper)) make_segments(keeper);

@@ -70,6 +70,7 @@ struct keeper {
     struct keeper_build builds[KEEPER_BUILDS_MAX];
     uint32_t build_count;
     uint32_t making;
+    uint32_t ahead_of; /* 1 and a writer who has settled something of it that is not stable, or 0 */
     bool failed;
     uint64_t awaited; /* position */
     uint64_t jobs_done;

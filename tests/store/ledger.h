@@ -51,6 +51,7 @@ struct ledger_place {
     uint16_t writer;   /* who settled it, and */
     uint64_t position; /* when, in this life */
     bool found;        /* in the recovery: its message with this target, and */
+    bool found_kept;   /* in a segment, and */
     bool found_settled;
 };
 

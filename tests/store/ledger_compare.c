@@ -175,6 +175,7 @@ static void mark_found(struct ledger *ledger, struct ledger_message *message,
             return;
         }
         place->found = true;
+        place->found_kept = place->found_kept || record->in_segment;
     }
 }
 
@@ -219,7 +220,8 @@ static void forget(struct ledger *ledger) {
         for (int priority = 0; priority < LEDGER_PRIORITIES; priority++) {
             struct ledger_lane *lane = &ledger->lanes[queue][priority];
             for (uint64_t i = 0; i < lane->count; i++)
-                lane->places[i].found = lane->places[i].found_settled = false;
+                lane->places[i].found = lane->places[i].found_settled = lane->places[i].found_kept =
+                    false;
         }
 }
 
@@ -236,6 +238,9 @@ static void compare_place(
         place->state == LEDGER_SETTLED ||
         (place->state == LEDGER_SETTLING && place->position <= ledger->stable[place->writer]);
     const char *what = NULL;
+    /* A file that came back goes again without being copied. */
+    bool half = message->found_segment != 0 && !place->found_kept;
+    if (lives && half && !ledger->damage_allowed) what = "lives, and is not in the segment";
     if (must && !lives && !ledger->damage_allowed) what = "is missing";
     if (must_not && lives && !ledger->damage_allowed) what = "was settled and lives again";
     if (!what) return;

@@ -9,7 +9,7 @@
 
 #include "store/plant.h"
 
-enum { LIVES = 6, PLANT_SEEDS = 3000, LADDER_SEEDS = 4, LADDER_STEPS_MAX = 20000 };
+enum { LIVES = 6, PLANT_SEEDS = 10000, LADDER_SEEDS = 4, LADDER_STEPS_MAX = 20000 };
 
 struct tally {
     uint64_t seeds;

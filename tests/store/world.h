@@ -28,8 +28,9 @@ struct world {
     uint32_t running; /* the first so many, in this life */
     uint64_t now_ms;
     uint64_t file_bytes;
-    bool may_lie;  /* this seed's disk may drop or misdirect writes */
-    bool given_up; /* the disk lied and was found out */
+    bool may_lie;   /* this seed's disk may drop or misdirect writes */
+    bool given_up;  /* the disk lied and was found out */
+    bool cut_short; /* this life ends now */
     bool stopped[WORLD_SHARDS_MAX];
     bool kept; /* by keepers, whose messages are in the ledger; otherwise the oracle's items */
     struct ledger ledger;
