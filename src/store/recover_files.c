@@ -272,13 +272,25 @@ static void forget_scan(struct recovery *recovery, struct recover_file *file) {
     file->stretch_count = 0;
 }
 
+/* Whether the manifest says that the file was kept, and that it ends where its scan has ended. */
+static bool is_kept_as_scanned(const struct recover_chain *chain, const struct recover_file *file) {
+    for (uint32_t i = 0; i < chain->manifest_count; i++) {
+        const struct segment_ref *ref = &chain->manifest[i];
+        bool same = ref->number == (SEGMENT_REF_KEPT | file->header.file_no) &&
+                    ref->file_id == file->header.file_id;
+        if (same && ref->end == file->end) return true;
+    }
+    return false;
+}
+
 /* Who names a file as kept has released all before it, and it is to be read as a segment is. */
 void recover_chain_trim(struct recovery *recovery, struct recover_chain *chain) {
     for (uint32_t i = 0; i < chain->count; i++) {
         struct recover_file *file = chain->files[i];
         if (file->header.file_no > chain->manifest_released) continue;
         file->in_chain = file->cut_off = false;
-        forget_scan(recovery, file);
+        file->scanned = is_kept_as_scanned(chain, file);
+        if (!file->scanned) forget_scan(recovery, file);
     }
     list_chain(chain);
     chain->released_file_no = chain->files[0]->header.file_no - 1;

@@ -18,7 +18,7 @@ static void kept_add(struct recovery *recovery, struct recover_file *file, uint6
     recovery->kept[recovery->kept_count++] = file;
     file->listed = true;
     file->end = end;
-    file->index = 0;
+    if (!file->scanned) file->index = 0;
 }
 
 /* The file that a manifest's entry means, or NULL. */
@@ -110,5 +110,5 @@ void recover_kept_check(struct recovery *recovery, bool doubtful) {
     qsort(
         recovery->kept, recovery->kept_count, sizeof(struct recover_file *), by_writer_and_number);
     for (uint32_t i = 0; i < recovery->kept_count; i++)
-        recover_kept_scan(recovery, recovery->kept[i]);
+        if (!recovery->kept[i]->scanned) recover_kept_scan(recovery, recovery->kept[i]);
 }

@@ -300,6 +300,7 @@ static void scan_file(struct scan *scan) {
     scan->crc_known = true;
     scan->last_lsn = 0;
     scan->recovery->counts.files++;
+    uint64_t damages = scan->recovery->damage_count;
     while (!scan->ended && scan->at < scan->limit) {
         struct journal_frame frame;
         struct journal_frame_verdict verdict;
@@ -310,6 +311,7 @@ static void scan_file(struct scan *scan) {
             judge_bad(scan, finding, &frame, verdict.offset);
         }
     }
+    scan->file->damaged = scan->recovery->damage_count != damages;
     note_end(scan);
 }
 

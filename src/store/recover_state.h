@@ -37,8 +37,9 @@ struct recover_file {
     bool in_chain;
     bool cut_off;     /* of a chain, behind its torn tail */
     bool listed;      /* a segment or a kept journal file that a manifest lists */
+    bool scanned;     /* as a part of the chain, which it is not */
     bool doubtful;    /* a journal file that may have been kept: nobody knows */
-    bool damaged;     /* one of these in which something is not as it was written */
+    bool damaged;     /* something in it is not as it was written */
     uint64_t frames;  /* good ones, as far as they were looked at */
     uint64_t records; /* in these */
     uint64_t bytes;   /* the same */

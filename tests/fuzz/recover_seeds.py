@@ -7,8 +7,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 BLOCK = 4096
 TWO, SALVAGE, REPAIR, LINK, FIRST_SEGMENT, SECOND_SEGMENT = 1, 2, 4, 8, 16, 32
-PUB, ACK, RQ, PURGE, QDEL, QSTATE, MANIFEST, INDEX, SEAL, DELIVERED, PART = \
-    1, 2, 3, 4, 5, 6, 9, 16, 17, 18, 19
+PUB, ACK, RQ, PURGE, QDEL, QSTATE, MANIFEST, INDEX, SEAL, DELIVERED, PART, CATALOG = \
+    1, 2, 3, 4, 5, 6, 9, 16, 17, 18, 19, 20
 JOURNAL_AT, SEGMENT_AT = 2 * BLOCK, BLOCK
 
 TABLE = []
@@ -115,6 +115,18 @@ def listing(*segments):
     return record(MANIFEST, body=body)
 
 
+def catalog(released, *kept):
+    body = b"".join(struct.pack("<QQQQ", number | 1 << 63, file_id, end, 0) for number, file_id, end in kept)
+    return record(CATALOG, body=body, message=released)
+
+
+def kept_file():
+    """A journal file that was kept, and the chain that says so."""
+    first = journal().frame(message(1), record(ACK, [(5, 1, 1)])).frame(message(2))
+    second = journal(number=2, base=16 * BLOCK, prev=(1, first.end, first.prev), durable=first.end)
+    return first, second.frame(catalog(1, (1, 1, first.end)))
+
+
 def whole_segment():
     large = [record(PART, [(5, 2)], b"p" * 100, message=0), record(PART, [(5, 2)], b"q" * 5000, message=100)]
     pub = record(PUB, [(5, 2), (6, 1)], b"rest", flags=2, message=2)
@@ -139,6 +151,10 @@ SEEDS = {
     "two-files": seed(0, first, second),
     "released": seed(0, second, File(header(1) + header(0), JOURNAL_AT)),
     "witness": seed(SALVAGE, flipped(two_files()[0], JOURNAL_AT + 100), second),
+    "kept": seed(0, *kept_file()),
+    "kept-damaged": seed(SALVAGE, flipped(kept_file()[0], JOURNAL_AT + 100), kept_file()[1]),
+    "kept-headless": seed(SALVAGE | LINK, flipped(kept_file()[0], 40), kept_file()[1]),
+    "kept-given-up": seed(REPAIR, kept_file()[0], kept_file()[1].frame(catalog(1))),
     "torn": seed(0, flipped(journal().frame(message(1)).frame(message(2)), JOURNAL_AT + BLOCK + 70)),
     "headless": seed(SALVAGE, flipped(second, 40)),
     "segment": seed(SECOND_SEGMENT, journal().frame(listing((1, 77))), whole_segment()),
