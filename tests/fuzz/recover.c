@@ -177,6 +177,7 @@ static void walk(struct recovery *recovery) {
     struct journal_past past;
     for (uint32_t i = 0; i < recover_segment_count(recovery); i++) {
         recover_segment_at(recovery, i, &segment);
+        if (segment.kept) continue;
         check(segment.number <= recover_last_segment_number(recovery, segment.shard));
     }
     for (uint32_t i = 0; i < recover_shard_count(recovery); i++)
