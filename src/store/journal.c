@@ -104,7 +104,7 @@ void journal_close(struct journal *journal) {
         disk_memory_free(journal->slots[i].buffer);
     disk_memory_free(journal->header);
     disk_memory_free(journal->make_head);
-    summaries_deinit(&journal->summaries);
+    file_index_deinit(&journal->index);
     mem_free(journal->spans);
     mem_free(journal->staged);
     mem_free(journal);
@@ -123,8 +123,9 @@ static void staged_grow(struct journal *journal) {
 
 /* Whether a file can hold the record at all, with the summaries it brings. */
 static bool fits_a_file(const struct journal *journal, const struct record *record, size_t size) {
-    uint64_t index = journal_group_index_bytes(journal, record->target_count);
     uint64_t room = journal_file_bytes_least(journal) - FILE_FRAMES_AT;
+    uint64_t index =
+        file_index_summaries_bytes(journal_group_frame_bytes(journal), record->target_count);
     return journal_frame_size(size) + index <= room;
 }
 
@@ -289,10 +290,15 @@ static void send_new(struct journal *journal, struct journal_slot *slot) {
     send(journal, slot);
 }
 
+static uint64_t room_left(const struct journal *journal) {
+    return journal->active->size - journal->active_offset;
+}
+
 /* Nothing but its INDEX frames goes into the active file from now on. */
 static void begin_closing(struct journal *journal) {
     journal->closing = true;
-    journal->index_next = 0;
+    file_index_begin(&journal->index, journal_group_frame_bytes(journal),
+        journal->active_offset / FILE_INDEX_PART, room_left(journal));
 }
 
 /* The active file gets no more frames. Its INDEX, if it has one, has been sent. */
@@ -305,8 +311,7 @@ static void leave_file(struct journal *journal) {
 static void send_index(struct journal *journal, struct journal_slot *slot) {
     journal_group_build_index(journal, slot);
     send_new(journal, slot);
-    if (journal->index_next < journal->summaries.count) return;
-    leave_file(journal);
+    if (file_index_done(&journal->index)) leave_file(journal);
 }
 
 static bool wants_frame(const struct journal *journal) {
@@ -330,31 +335,33 @@ static bool wants_seal(const struct journal *journal) {
     return journal->finishing || journal->now_ms >= journal->last_done_ms + JOURNAL_SEAL_MS;
 }
 
-static uint64_t room_left(const struct journal *journal) {
-    return journal->active->size - journal->active_offset;
-}
+/* A frame that is sent again, and its records on the way into another file's index. */
+struct again {
+    struct journal *journal;
+    const uint8_t *frame;
+};
 
-static void count_again(void *context, const struct record_view *view) {
-    struct journal *journal = context;
-    for (uint32_t i = 0; i < view->target_count; i++) {
-        struct record_target target = record_view_target(view, i);
-        summaries_add(&journal->summaries, view->type, &target, view->size);
-    }
+static void index_again(void *context, const struct record_view *view) {
+    const struct again *again = context;
+    const uint8_t *at = view->targets - RECORD_HEADER_BYTES;
+    file_index_add(&again->journal->index, view, at,
+        again->journal->active_offset + (uint64_t)(at - again->frame));
 }
 
 /* Sends a frame once more that was built for a file that failed. What does not fit beside the
  * others goes to one more file; the one before then has no INDEX, which is read from its records.
  */
 static void send_again(struct journal *journal, struct journal_slot *slot) {
-    uint64_t index = journal_group_index_bytes(
-        journal, journal->summaries.count + slot->frame.size / RECORD_POINT_BYTES);
+    uint64_t summaries = journal->index.summary_count + slot->frame.size / RECORD_POINT_BYTES;
+    uint64_t index = file_index_summaries_bytes(journal_group_frame_bytes(journal), summaries);
     bool fits = slot->frame.size + index <= room_left(journal);
     if (!fits && journal->active_offset > FILE_FRAMES_AT) {
         leave_file(journal);
         return;
     }
     struct bytes bytes = bytes_of(slot->buffer, slot->frame.size);
-    journal_frame_walk(&slot->frame, bytes, count_again, journal);
+    struct again again = {journal, slot->buffer};
+    journal_frame_walk(&slot->frame, bytes, index_again, &again);
     send(journal, slot);
 }
 
@@ -392,7 +399,7 @@ static bool step(struct journal *journal) {
         return true;
     }
     if (!wants_seal(journal)) return false;
-    uint64_t index = journal_group_index_bytes(journal, journal->summaries.count);
+    uint64_t index = journal_group_index_bytes(journal, 0, 0);
     if (room_left(journal) < index + JOURNAL_FRAME_BLOCK_BYTES) {
         begin_closing(journal);
         return true;

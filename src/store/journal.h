@@ -8,7 +8,7 @@
  * second is sent when there is much to send. Every record has a position, counted from 1; when a
  * position is stable, all below it are.
  *
- * Frames fill pre-written files, one after the other. A file that is full ends with summaries of
+ * Frames fill pre-written files, one after the other. A file that is full ends with an index of
  * what it holds (INDEX) and stays until its owner releases it; then it is marked and used again.
  * When nothing has been written for a moment, an empty SEAL frame bears witness of the last group.
  *

@@ -108,7 +108,7 @@ bool journal_file_begin(struct journal *journal) {
         .end_lsn = file->base_lsn + FILE_FRAMES_AT,
         .crc = journal->header_crc,
     };
-    summaries_clear(&journal->summaries);
+    file_index_clear(&journal->index, file->size / FILE_INDEX_PART);
     journal->closing = false;
     journal->header_write = (struct journal_write){
         .request = {.kind = DISK_WRITE,

@@ -4,9 +4,9 @@
 
 #include "base/list.h"
 #include "base/prng.h"
+#include "store/file_index.h"
 #include "store/journal.h"
 #include "store/journal_frame.h"
-#include "store/summary.h"
 
 enum journal_write_kind { JOURNAL_WRITE_FRAME, JOURNAL_WRITE_HEADER, JOURNAL_WRITE_MARK };
 
@@ -114,9 +114,8 @@ struct journal {
     uint32_t spare_count;
     struct journal_file *active;
     uint64_t active_offset;
-    bool closing;        /* the active file gets its INDEX frames */
-    uint32_t index_next; /* summaries written so far */
-    struct summaries summaries;
+    bool closing; /* the active file gets its INDEX frames */
+    struct file_index index;
     struct journal_write header_write;
     uint8_t *header;
     uint32_t header_crc;
@@ -205,8 +204,10 @@ void journal_group_build_index(struct journal *journal, struct journal_slot *slo
 /* Encodes a SEAL frame. */
 void journal_group_build_seal(struct journal *journal, struct journal_slot *slot);
 
-/* The bytes that INDEX frames for so many summaries take at most. */
-uint64_t journal_group_index_bytes(const struct journal *journal, uint64_t summaries);
+/* The bytes that INDEX frames take at most, when there are so many more summaries, and so many more
+ * bytes of runs and facts. */
+uint64_t journal_group_index_bytes(
+    const struct journal *journal, uint64_t summaries, uint64_t bytes);
 
 /* Whether there is something to write, or a file is wanted all the same. */
 bool journal_needs_file(const struct journal *journal);

@@ -133,6 +133,25 @@ uint32_t record_encode(const struct record *record, uint8_t *at) {
     return crc;
 }
 
+struct record_view record_view_of(const struct record *record, const uint8_t *at) {
+    size_t target_bytes = target_bytes_of(record);
+    size_t targets = record->target_count * target_bytes;
+    const uint8_t *head = at + RECORD_HEADER_BYTES + targets;
+    return (struct record_view){
+        .type = (uint8_t)record->type,
+        .flags = record->flags,
+        .target_count = record->target_count,
+        .target_bytes = (uint8_t)target_bytes,
+        .targets = at + RECORD_HEADER_BYTES,
+        .message_id = record->message_id,
+        .expiry_ms = record->expiry_ms,
+        .head = bytes_of(head, record->head.size),
+        .body = bytes_of(head + record->head.size, record->body.size),
+        .checksum = le_get_u32(at + AT_CRC),
+        .size = (uint32_t)record_size(record),
+    };
+}
+
 struct record_target record_view_target(const struct record_view *view, uint32_t at) {
     check(at < view->target_count);
     const uint8_t *from = view->targets + (size_t)at * view->target_bytes;

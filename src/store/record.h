@@ -85,6 +85,9 @@ size_t record_size(const struct record *record);
 /* Writes a valid record; `at` has record_size() bytes. Gives the checksum for the frame. */
 uint32_t record_encode(const struct record *record, uint8_t *at);
 
+/* The record as it would be read where it was encoded, without reading it. */
+struct record_view record_view_of(const struct record *record, const uint8_t *at);
+
 /* Reads the record at the beginning of `bytes`, of which nothing is believed. `ret_view` is
  * complete only for RECORD_GOOD; for RECORD_UNKNOWN its type and size are set. */
 enum record_fault record_parse(struct bytes bytes, struct record_view *ret_view) MUST_USE;

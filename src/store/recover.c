@@ -92,7 +92,7 @@ struct recover_damage *recover_damage_add(struct recovery *recovery, enum recove
     return damage;
 }
 
-int recover_open(const struct recover_settings *settings, struct recovery **ret_recovery) {
+static int open_once(const struct recover_settings *settings, struct recovery **ret_recovery) {
     struct recovery *recovery = NEW(struct recovery);
     recovery->settings = *settings;
     int status = recover_files_load(recovery);
@@ -118,9 +118,21 @@ int recover_open(const struct recover_settings *settings, struct recovery **ret_
     return 0;
 }
 
+int recover_open(const struct recover_settings *settings, struct recovery **ret_recovery) {
+    struct recover_settings how = *settings;
+    how.by_index = how.by_index && !how.salvage;
+    int status = open_once(&how, ret_recovery);
+    if (status != 0 || !how.by_index || (*ret_recovery)->damage_count == 0) return status;
+    /* Where something is wrong, everything that is wrong is to be told. */
+    recover_close(*ret_recovery);
+    how.by_index = false;
+    return open_once(&how, ret_recovery);
+}
+
 static void file_free(struct recovery *recovery, struct recover_file *file) {
     disk_close(recovery->settings.disk, file->handle);
     mem_free(file->stretches);
+    mem_free(file->pieces);
     mem_free(file);
 }
 
@@ -169,13 +181,17 @@ struct replay {
     recover_record_fn found;
     void *context;
     const uint8_t *frame;
+    bool repeats; /* the frame says again what others have said, which are replayed, too */
     struct recover_record record;
 };
 
 static void on_view(void *context, const struct record_view *view) {
     struct replay *replay = context;
-    if (view->type >= 32 || (replay->types & RECORD_BIT(view->type)) == 0) return;
+    bool wanted = view->type < 31 ? (replay->types & RECORD_BIT(view->type)) != 0
+                                  : replay->types == RECOVER_RUNS_BIT && view->type == RECORD_RUNS;
+    if (!wanted) return;
     if (replay->record.kept && manifest_is(view->type)) return;
+    if (replay->repeats && view->type != RECORD_INDEX) return;
     const uint8_t *begin = view->targets - RECORD_HEADER_BYTES;
     replay->record.record_at = replay->record.offset + (uint64_t)(begin - replay->frame);
     replay->record.view = view;
@@ -196,6 +212,7 @@ static int replay_stretch(struct recovery *recovery, struct replay *replay,
         replay->record.lsn = file->header.base_lsn + at;
         replay->record.offset = at;
         replay->frame = bytes;
+        replay->repeats = (frame.flags & JOURNAL_FRAME_INDEX) != 0 && !file->indexed;
         if (stretch->partial) {
             journal_frame_salvage(&frame, whole, on_view, replay);
         } else {
@@ -203,6 +220,28 @@ static int replay_stretch(struct recovery *recovery, struct replay *replay,
             journal_frame_walk(&frame, whole, on_view, replay);
         }
         at += frame.size;
+    }
+    return 0;
+}
+
+static void on_piece(void *context, const struct record_view *view, uint64_t record_at) {
+    struct replay *replay = context;
+    if ((replay->types & RECORD_BIT(view->type)) == 0) return;
+    replay->record.record_at = record_at;
+    replay->record.view = view;
+    replay->found(replay->context, &replay->record);
+}
+
+/* Of a message that is in two files the place is told, and not that of the frame. */
+static int replay_pieces(
+    struct recovery *recovery, struct replay *replay, struct recover_file *file) {
+    uint32_t types = RECORD_BIT(RECORD_PUB) | RECORD_BIT(RECORD_PART);
+    if ((replay->types & types) == 0) return 0;
+    for (uint32_t i = 0; i < file->piece_count; i++) {
+        replay->record.offset = file->pieces[i].offset;
+        replay->record.lsn = file->header.base_lsn + file->pieces[i].offset;
+        if (!recover_piece_walk(recovery, &recovery->reader, &file->pieces[i], on_piece, replay))
+            return -EIO;
     }
     return 0;
 }
@@ -219,30 +258,71 @@ static int replay_file(
         int status = replay_stretch(recovery, replay, file, &file->stretches[i]);
         if (status != 0) return status;
     }
-    return 0;
+    return replay_pieces(recovery, replay, file);
 }
 
-int recover_replay(
-    struct recovery *recovery, uint32_t types, recover_record_fn found, void *context) {
+typedef int (*file_fn)(struct recovery *recovery, struct replay *replay, struct recover_file *file);
+
+/* Segments, kept files, chains. */
+static int each_file(struct recovery *recovery, struct replay *replay, file_fn each) {
     enum recover_verdict verdict = recover_verdict(recovery);
     check(verdict != RECOVER_REFUSED);
     check(verdict == RECOVER_CLEAN || recovery->settings.salvage);
-    struct replay replay = {.types = types, .found = found, .context = context};
     for (uint32_t i = 0; i < recovery->listed_count + recovery->kept_count; i++) {
         struct recover_file *file = i < recovery->listed_count
                                         ? recovery->segments[i]
                                         : recovery->kept[i - recovery->listed_count];
-        int status = replay_file(recovery, &replay, file);
+        int status = each(recovery, replay, file);
         if (status != 0) return status;
     }
     for (uint32_t i = 0; i < recovery->chain_count; i++) {
         const struct recover_chain *chain = &recovery->chains[i];
         for (uint32_t j = 0; j < chain->count; j++) {
-            int status = replay_file(recovery, &replay, chain->files[j]);
+            int status = each(recovery, replay, chain->files[j]);
             if (status != 0) return status;
         }
     }
     return 0;
+}
+
+int recover_replay(
+    struct recovery *recovery, uint32_t types, recover_record_fn found, void *context) {
+    struct replay replay = {.types = types, .found = found, .context = context};
+    return each_file(recovery, &replay, replay_file);
+}
+
+static int runs_of_file(
+    struct recovery *recovery, struct replay *replay, struct recover_file *file) {
+    return file->indexed ? replay_file(recovery, replay, file) : 0;
+}
+
+/* Where runs go. */
+struct runs {
+    recover_run_fn found;
+    void *context;
+};
+
+static void on_runs(void *context, const struct recover_record *record) {
+    const struct runs *runs = context;
+    for (uint32_t i = 0; i < file_run_count(record->view->body); i++) {
+        struct file_run run = file_run_at(record->view->body, i);
+        if (run.count == 0) continue;
+        runs->found(runs->context, &(struct recover_run){.in_segment = record->in_segment,
+                                       .kept = record->kept,
+                                       .shard = record->shard,
+                                       .file_no = record->file_no,
+                                       .queue = run.queue,
+                                       .first_seq = run.first_seq,
+                                       .count = run.count,
+                                       .offset = run.offset,
+                                       .bytes = run.bytes});
+    }
+}
+
+int recover_runs(struct recovery *recovery, recover_run_fn found, void *context) {
+    struct runs runs = {found, context};
+    struct replay replay = {.types = RECOVER_RUNS_BIT, .found = on_runs, .context = &runs};
+    return each_file(recovery, &replay, runs_of_file);
 }
 
 uint32_t recover_shard_count(const struct recovery *recovery) {

@@ -45,6 +45,11 @@ struct recover_settings {
     uint8_t node_id[FILE_NODE_ID_BYTES];
     bool salvage;
     bool read_only; /* only looks: nothing is made stable, and no journal may follow */
+    /* Of files that say at their ends what they hold, only that is read: facts are replayed from
+     * there, messages are not but for those that are in two files (recover_runs tells where they
+     * are), and what is damaged in them is found when it is read. Everything is read all the same
+     * when something is damaged, and when salvaging. */
+    bool by_index;
 };
 
 enum recover_verdict {
@@ -96,6 +101,27 @@ typedef void (*recover_record_fn)(void *context, const struct recover_record *re
 int recover_replay(
     struct recovery *recovery, uint32_t types, recover_record_fn found, void *context) MUST_USE;
 
+/* Consecutive messages of one queue in a file of which only the index was read: none is missing,
+ * and their records, PARTs included, lie within the bytes, perhaps with others. */
+struct recover_run {
+    bool in_segment; /* these four as in struct recover_record */
+    bool kept;
+    uint16_t shard;
+    uint64_t file_no;
+    uint64_t queue;
+    uint64_t first_seq;
+    uint32_t count;
+    uint64_t offset; /* in the file */
+    uint32_t bytes;
+};
+
+typedef void (*recover_run_fn)(void *context, const struct recover_run *run);
+
+/* Gives the runs of the files of which only the index was read, in the order of recover_replay;
+ * whether a message of them lives, facts say. 0, or -EIO when a second reading does not give what
+ * the first did. */
+int recover_runs(struct recovery *recovery, recover_run_fn found, void *context) MUST_USE;
+
 /* The number of writers that left something, and the name of one. */
 uint32_t recover_shard_count(const struct recovery *recovery);
 uint16_t recover_shard_at(const struct recovery *recovery, uint32_t at);
@@ -116,6 +142,7 @@ struct recover_segment {
     uint64_t bytes; /* of the file */
     uint64_t end;   /* of what counts in it, and */
     uint64_t index; /* where its first INDEX frame is, or 0: as the manifest has to say again */
+    bool indexed;   /* only that was read */
     bool damaged;   /* only when salvaging: as long as it is listed, so it is reported */
     char name[DISK_NAME_BYTES_MAX];
 };

@@ -263,13 +263,14 @@ void recover_chain_form_on(struct recovery *recovery, struct recover_chain *chai
     list_chain(chain);
 }
 
-static void forget_scan(struct recovery *recovery, struct recover_file *file) {
-    recovery->counts.files--;
+void recover_scan_forget(struct recovery *recovery, struct recover_file *file) {
     recovery->counts.frames -= file->frames;
     recovery->counts.records -= file->records;
     recovery->counts.bytes -= file->bytes;
     file->frames = file->records = file->bytes = 0;
-    file->stretch_count = 0;
+    file->stretch_count = file->piece_count = 0;
+    file->index = 0;
+    file->indexed = false;
 }
 
 /* Whether the manifest says that the file was kept, and that it ends where its scan has ended. */
@@ -290,7 +291,9 @@ void recover_chain_trim(struct recovery *recovery, struct recover_chain *chain) 
         if (file->header.file_no > chain->manifest_released) continue;
         file->in_chain = file->cut_off = false;
         file->scanned = is_kept_as_scanned(chain, file);
-        if (!file->scanned) forget_scan(recovery, file);
+        if (file->scanned) continue;
+        recover_scan_forget(recovery, file);
+        recovery->counts.files--;
     }
     list_chain(chain);
     chain->released_file_no = chain->files[0]->header.file_no - 1;

@@ -12,13 +12,14 @@
 #include "base/memory.h"
 #include "store/recover_state.h"
 
-static void kept_add(struct recovery *recovery, struct recover_file *file, uint64_t end) {
+static void kept_add(
+    struct recovery *recovery, struct recover_file *file, uint64_t end, uint64_t index) {
     recovery->kept =
         mem_resize(recovery->kept, (recovery->kept_count + 1) * sizeof(struct recover_file *));
     recovery->kept[recovery->kept_count++] = file;
     file->listed = true;
     file->end = end;
-    if (!file->scanned) file->index = 0;
+    file->index_said = index;
 }
 
 /* The file that a manifest's entry means, or NULL. */
@@ -68,7 +69,7 @@ static void report_missing(
         .file_id = ref->file_id,
         .base_lsn = first.lsn - FILE_FRAMES_AT};
     file->damaged = true;
-    kept_add(recovery, file, ref->end);
+    kept_add(recovery, file, ref->end, ref->index);
 }
 
 static void list_manifest(struct recovery *recovery, const struct recover_chain *chain) {
@@ -79,7 +80,7 @@ static void list_manifest(struct recovery *recovery, const struct recover_chain 
         if (!file) {
             report_missing(recovery, chain, ref);
         } else if (!file->listed) {
-            kept_add(recovery, file, ref->end);
+            kept_add(recovery, file, ref->end, ref->index);
         }
     }
 }
@@ -89,7 +90,7 @@ static void list_doubtful(struct recovery *recovery, const struct recover_chain 
         struct recover_file *file = chain->live[i];
         if (file->listed || file->header.file_no >= chain->files[0]->header.file_no) continue;
         file->doubtful = true;
-        kept_add(recovery, file, file->size);
+        kept_add(recovery, file, file->size, 0);
     }
 }
 

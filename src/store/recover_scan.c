@@ -22,6 +22,7 @@ struct scan {
     bool ended;        /* torn: nothing behind counts */
     bool older;        /* behind a gap: not where the chain ends */
     bool manifests;    /* those that are met count */
+    bool by_index;     /* only the index is read */
     uint32_t types;    /* RECORD_BIT of what the good frame at the place holds */
     uint64_t last_lsn; /* of the frame before, for PLANTED(TAIL_CUT_EARLY) */
     uint32_t last_crc;
@@ -208,9 +209,21 @@ static void on_manifest(struct scan *scan, const struct record_view *view) {
     }
 }
 
+/* Remembers where pieces are of messages that lie in two files. */
+static void note_pieces(struct recover_file *file, struct bytes body) {
+    for (uint32_t i = 0; i < file_run_count(body); i++) {
+        struct file_run run = file_run_at(body, i);
+        if (run.count != 0) continue;
+        file->pieces = mem_resize(file->pieces, (file->piece_count + 1) * sizeof *file->pieces);
+        file->pieces[file->piece_count++] = run;
+    }
+}
+
 static void on_good_record(void *context, const struct record_view *view) {
     struct scan *scan = context;
-    if (view->type < 32) scan->types |= RECORD_BIT(view->type);
+    if (view->type < 31) scan->types |= RECORD_BIT(view->type);
+    if (view->type == RECORD_RUNS) scan->types |= RECOVER_RUNS_BIT;
+    if (view->type == RECORD_RUNS && scan->by_index) note_pieces(scan->file, view->body);
     if (scan->manifests && manifest_is(view->type)) on_manifest(scan, view);
 }
 
@@ -293,13 +306,119 @@ static void judge_bad(struct scan *scan, enum frame_finding finding,
     scan->ended = true;
 }
 
-static void scan_file(struct scan *scan) {
+/* ---- by index ---- */
+
+/* Whether a later header or frame says that everything below was stable. Without one it may be that
+ * the index has reached the disk, and not all that it is about. */
+static bool is_witnessed(struct scan *scan, uint64_t lsn) {
+    struct recovery *recovery = scan->recovery;
+    for (uint32_t i = 0; i < scan->chain->live_count; i++)
+        if (scan->chain->live[i]->header.durable_lsn >= lsn) return true;
+    struct recover_file *next = scan->file->successor;
+    struct recover_reader *reader = &recovery->search_reader;
+    recover_reader_set(recovery, reader, next);
+    uint64_t at = FILE_FRAMES_AT;
+    while (at + JOURNAL_FRAME_BLOCK_BYTES <= next->size) {
+        struct journal_frame frame;
+        const uint8_t *block = recover_reader_get(recovery, reader, at, JOURNAL_FRAME_BLOCK_BYTES);
+        if (!block || !header_at(next, block, at, &frame)) return false;
+        if (frame.durable_lsn >= lsn) return true;
+        at += frame.size;
+    }
+    return false;
+}
+
+/* Whether the frames from the place to the limit are the index, and say that it is complete. */
+static bool is_index(struct scan *scan) {
+    bool complete = false;
+    while (scan->at < scan->limit && !complete) {
+        struct journal_frame frame;
+        struct journal_frame_verdict verdict;
+        if (look(scan, &frame, &verdict) != FRAME_GOOD) return false;
+        if ((frame.flags & JOURNAL_FRAME_INDEX) == 0) return false;
+        const uint8_t *bytes = recover_reader_get(
+            scan->recovery, &scan->recovery->reader, scan->at, JOURNAL_FRAME_BLOCK_BYTES);
+        if (!bytes) return false;
+        complete = (frame.flags & JOURNAL_FRAME_COMPLETE) != 0;
+        scan->crc = journal_frame_crc(bytes);
+        scan->crc_known = true;
+        scan->at += frame.size;
+    }
+    return complete && scan->at == scan->limit;
+}
+
+static void ignore_record(void *context, const struct record_view *view, uint64_t record_at) {
+    (void)context;
+    (void)view;
+    (void)record_at;
+}
+
+static bool pieces_are_good(struct scan *scan) {
+    struct recover_file *file = scan->file;
+    struct recover_reader *reader = &scan->recovery->search_reader;
+    recover_reader_set(scan->recovery, reader, file);
+    for (uint32_t i = 0; i < file->piece_count; i++)
+        if (!recover_piece_walk(scan->recovery, reader, &file->pieces[i], ignore_record, NULL))
+            return false;
+    return true;
+}
+
+/* Reads the index at an offset that a header or a manifest names, up to the limit, instead of the
+ * whole file. False when it is not all there: then the file is to be read. */
+static bool scan_index(struct scan *scan, uint64_t index_at) {
+    const struct recover_file *file = scan->file;
+    bool possible = scan->recovery->settings.by_index && index_at % DISK_BLOCK_BYTES == 0 &&
+                    index_at >= FILE_HEADER_BYTES && index_at < scan->limit &&
+                    scan->limit <= file->size;
+    if (!possible) return false;
+    scan->at = index_at;
+    scan->crc_known = false;
+    if (!is_index(scan)) return false;
+    scan->at = index_at;
+    scan->crc_known = false;
+    scan->by_index = true;
+    while (scan->at < scan->limit) {
+        struct journal_frame frame;
+        const uint8_t *bytes = recover_reader_get(
+            scan->recovery, &scan->recovery->reader, scan->at, JOURNAL_FRAME_BLOCK_BYTES);
+        check(bytes && journal_frame_parse(bytes, &frame));
+        pass_good(scan, &frame);
+    }
+    scan->by_index = false;
+    scan->file->indexed = pieces_are_good(scan);
+    if (!scan->file->indexed) recover_scan_forget(scan->recovery, scan->file);
+    return scan->file->indexed;
+}
+
+/* A file of the chain, whose successor says where its index is. */
+static bool scan_by_index(struct scan *scan) {
+    const struct recover_file *next = scan->file->successor;
+    uint64_t base = scan->file->header.base_lsn;
+    bool said = next && next->header.prev_index_lsn > base;
+    if (!scan->recovery->settings.by_index || !said) return false;
+    bool witnessed = is_witnessed(scan, next->header.prev_end_lsn);
+    if (!witnessed && !PLANTED(INDEX_UNWITNESSED)) return false;
+    return scan_index(scan, next->header.prev_index_lsn - base);
+}
+
+static void scan_begin(struct scan *scan, uint64_t at) {
     recover_reader_set(scan->recovery, &scan->recovery->reader, scan->file);
-    scan->at = FILE_FRAMES_AT;
+    scan->at = at;
     scan->crc = scan->file->header_crc;
-    scan->crc_known = true;
+    scan->crc_known = scan->file->header_crc != 0;
     scan->last_lsn = 0;
+}
+
+/* ---- files of a chain ---- */
+
+static void scan_file(struct scan *scan) {
+    scan_begin(scan, FILE_FRAMES_AT);
     scan->recovery->counts.files++;
+    if (scan_by_index(scan)) {
+        note_end(scan);
+        return;
+    }
+    scan_begin(scan, FILE_FRAMES_AT);
     uint64_t damages = scan->recovery->damage_count;
     while (!scan->ended && scan->at < scan->limit) {
         struct journal_frame frame;
@@ -358,11 +477,10 @@ void recover_chain_scan(struct recovery *recovery, struct recover_chain *chain) 
  * damage, and so is what ends too early or too late. */
 void recover_segment_scan(struct recovery *recovery, struct recover_file *file) {
     struct scan scan = {.recovery = recovery, .file = file, .limit = file->size};
-    recover_reader_set(recovery, &recovery->reader, file);
-    scan.at = SEGMENT_FRAMES_AT;
-    scan.crc = file->header_crc;
-    scan.crc_known = true;
+    scan_begin(&scan, SEGMENT_FRAMES_AT);
     recovery->counts.files++;
+    if (scan_index(&scan, file->header.prev_index_lsn)) return;
+    scan_begin(&scan, SEGMENT_FRAMES_AT);
     uint64_t damages = recovery->damage_count;
     bool sealed = false;
     while (scan.at < scan.limit) {
@@ -389,11 +507,10 @@ void recover_segment_scan(struct recovery *recovery, struct recover_file *file) 
 void recover_kept_scan(struct recovery *recovery, struct recover_file *file) {
     struct scan scan = {.recovery = recovery, .file = file, .limit = file->end};
     uint64_t damages = recovery->damage_count;
-    recover_reader_set(recovery, &recovery->reader, file);
-    scan.at = FILE_FRAMES_AT;
-    scan.crc = file->header_crc;
-    scan.crc_known = file->header_crc != 0;
+    scan_begin(&scan, FILE_FRAMES_AT);
     recovery->counts.files++;
+    if (scan_index(&scan, file->index_said)) return;
+    scan_begin(&scan, FILE_FRAMES_AT);
     bool known = file->end >= scan.at && file->end <= file->size;
     while (known && scan.at < scan.limit) {
         struct journal_frame frame;

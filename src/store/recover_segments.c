@@ -166,6 +166,7 @@ void recover_segment_at(
         .bytes = file->size,
         .end = kept ? file->end : file->size,
         .index = file->index,
+        .indexed = file->indexed,
         .damaged = file->damaged,
     };
     memcpy(ret_segment->name, file->name, sizeof ret_segment->name);

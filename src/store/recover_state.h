@@ -2,6 +2,7 @@
 #ifndef STORE_RECOVER_STATE_H
 #define STORE_RECOVER_STATE_H
 
+#include "store/file_index.h"
 #include "store/journal_frame.h"
 #include "store/recover.h"
 #include "store/segment.h"
@@ -14,6 +15,9 @@ enum recover_file_kind {
     RECOVER_FILE_BAD,      /* neither; also a segment without a header */
     RECOVER_FILE_SEGMENT,  /* a good header of a segment */
 };
+
+/* Beside RECORD_BIT of those types that have one. */
+#define RECOVER_RUNS_BIT (1u << 31)
 
 /* Good frames one after the other, as offsets in the file. */
 struct recover_stretch {
@@ -35,16 +39,20 @@ struct recover_file {
     bool mark_needed; /* to explain where a chain begins */
     bool taken;       /* given away as a spare */
     bool in_chain;
-    bool cut_off;     /* of a chain, behind its torn tail */
-    bool listed;      /* a segment or a kept journal file that a manifest lists */
-    bool scanned;     /* as a part of the chain, which it is not */
-    bool doubtful;    /* a journal file that may have been kept: nobody knows */
-    bool damaged;     /* something in it is not as it was written */
-    uint64_t frames;  /* good ones, as far as they were looked at */
-    uint64_t records; /* in these */
-    uint64_t bytes;   /* the same */
-    uint64_t end;     /* of what counts in a journal file */
-    uint64_t index;   /* its first INDEX frame, or 0 */
+    bool cut_off;            /* of a chain, behind its torn tail */
+    bool listed;             /* a segment or a kept journal file that a manifest lists */
+    bool scanned;            /* as a part of the chain, which it is not */
+    bool doubtful;           /* a journal file that may have been kept: nobody knows */
+    bool damaged;            /* something in it is not as it was written */
+    uint64_t frames;         /* good ones, as far as they were looked at */
+    uint64_t records;        /* in these */
+    uint64_t bytes;          /* the same */
+    uint64_t end;            /* of what counts in a journal file */
+    uint64_t index;          /* its first INDEX frame, or 0 */
+    uint64_t index_said;     /* where its index is said to be, when it is no file of the chain */
+    bool indexed;            /* only that was read */
+    struct file_run *pieces; /* in it: of messages that are in two files */
+    uint32_t piece_count;
     struct recover_file *successor;
     struct recover_stretch *stretches;
     uint32_t stretch_count;
@@ -150,12 +158,23 @@ void recover_segment_scan(struct recovery *recovery, struct recover_file *file);
 /* The same for a kept journal file up to file->end. */
 void recover_kept_scan(struct recovery *recovery, struct recover_file *file);
 
+/* Forgets what was found good in a file. */
+void recover_scan_forget(struct recovery *recovery, struct recover_file *file);
+
 /* Reports files without a header that hold frames of a writer of whom nothing else is left. */
 void recover_headless_check(struct recovery *recovery);
 
 /* Reports files that seem to be free, but that a writer has used behind the end of its chain: the
  * disk has lost their headers. */
 void recover_lost_headers_check(struct recovery *recovery);
+
+/* Called for each record of a piece. */
+typedef void (*recover_piece_fn)(void *context, const struct record_view *view, uint64_t record_at);
+
+/* Reads a piece of a message, to which the reader's file says that it belongs. False when it is not
+ * what the index says. */
+bool recover_piece_walk(struct recovery *recovery, struct recover_reader *reader,
+    const struct file_run *piece, recover_piece_fn found, void *context) MUST_USE;
 
 /* Bytes of the reader's file, borrowed until the next call; NULL when the disk does not give them,
  * and reader->error says why. `size` is at most a frame's maximum and within the file. */

@@ -1,7 +1,7 @@
 /* harm_segment: damaging a segment that a manifest lists, or a journal file that was kept. Every
  * bit of it counts but for a kept one's mark and what lies behind its end, and there is no tail:
  * whatever is done to it must be reported with its name, and only what is in it be lost. */
-#include "world.h"
+#include "by_index.h"
 
 static struct sim_file *file_named(struct world *world, const char *name) {
     for (int i = 0; i < SIM_FILES_MAX; i++) {
@@ -51,6 +51,8 @@ void harm_segment_try(struct world *world, struct recovery *recovery) {
     if (segment.kept && at >= FILE_MARK_AT && at < FILE_FRAMES_AT) return;
     uint8_t bit = (uint8_t)(1u << prng_below(&world->prng, 8));
     uint64_t kind = prng_below(&world->prng, 5);
+    struct index_view good;
+    index_view_take(world, &good);
     switch (kind) {
     case 0: file->used = false; break;
     case 1: file->unreadable = at - at % SIM_SECTOR_BYTES; break;
@@ -58,6 +60,8 @@ void harm_segment_try(struct world *world, struct recovery *recovery) {
     default: file->seen[at] ^= bit; break;
     }
     look(world, &segment);
+    by_index_survive(world, &good);
+    index_view_deinit(&good);
     if (kind > 2) file->seen[at] ^= bit;
     file->used = true;
     file->unreadable = UINT64_MAX;

@@ -18,6 +18,7 @@ struct tally {
     uint64_t harms_seen;
     uint64_t jobs;
     uint64_t reads;
+    uint64_t indexed;
 };
 
 static enum plant planted;
@@ -49,6 +50,7 @@ static bool run(const struct world_options *options, const char *before, struct 
     tally->harms_seen += world->harms_seen;
     tally->jobs += world->jobs;
     tally->reads += world->reads;
+    tally->indexed += world->indexed;
     world_deinit(world);
     free(world);
     return good;
@@ -62,11 +64,11 @@ static int run_seeds(uint64_t from, uint64_t count) {
         failed += !run(&options, "", &tally);
     }
     printf("%llu seeds, %llu crashes, %llu harms of which %llu could be seen, %llu retirements, "
-           "%llu messages read back; %llu failed\n",
+           "%llu messages read back, %llu found by index; %llu failed\n",
         (unsigned long long)tally.seeds, (unsigned long long)tally.crashes,
         (unsigned long long)tally.harms, (unsigned long long)tally.harms_seen,
         (unsigned long long)tally.jobs, (unsigned long long)tally.reads,
-        (unsigned long long)failed);
+        (unsigned long long)tally.indexed, (unsigned long long)failed);
     return failed ? 1 : 0;
 }
 

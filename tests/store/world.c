@@ -1,6 +1,8 @@
 /* world: lives of journals on a lying disk: work, crash, recover, compare, and again. */
 #include "world.h"
 
+#include "by_index.h"
+
 #include "base/str.h"
 
 static struct oracle_shard *shard_of(struct world *world, uint32_t at) {
@@ -46,11 +48,12 @@ static void on_trouble(void *context, enum journal_trouble trouble, int error) {
 
 static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, on_request};
 
-struct recovery *world_recover(struct world *world, bool salvage) {
+static struct recovery *recover_how(struct world *world, bool salvage, bool by_index) {
     struct recover_settings settings = {
         .disk = &world->platter.ports[SIM_PORTS_MAX - 1].disk,
         .node_id = "the only node ",
         .salvage = salvage,
+        .by_index = by_index,
     };
     struct recovery *recovery = NULL;
     int status = recover_open(&settings, &recovery);
@@ -61,6 +64,10 @@ struct recovery *world_recover(struct world *world, bool salvage) {
         return NULL;
     }
     return recovery;
+}
+
+struct recovery *world_recover(struct world *world, bool salvage) {
+    return recover_how(world, salvage, false);
 }
 
 static void journal_begin(struct world *world, struct recovery *recovery, uint16_t at) {
@@ -392,9 +399,20 @@ static bool begin_life(struct world *world) {
     if (!world->kept) oracle_compare(&world->oracle, recovery, NULL, NULL);
     if (world->oracle.failure[0] == 0) compare_cut(world, recovery);
     compare_twice(world, recovery);
+    /* Closer looks cost time, and operations that the ladder would count. */
+    bool good = world->oracle.failure[0] == 0 && world->options.fail_at == 0;
+    if (good && prng_chance(&world->prng, 30)) by_index_compare(world);
     if (world->oracle.failure[0] == 0 && world->options.fail_at == 0) harm_any(world, recovery);
     if (world->kept) ledger_begin_life(&world->ledger);
     oracle_settle(&world->oracle);
+    if (world->oracle.failure[0] == 0 && prng_chance(&world->prng, 50)) {
+        /* The next life goes on behind what the indexes say. */
+        recover_close(recovery);
+        recovery = recover_how(world, false, true);
+        if (!recovery) return false;
+        if (recover_verdict(recovery) != RECOVER_CLEAN && !world->platter.fired)
+            oracle_fails(&world->oracle, "by index it is damaged");
+    }
     int status = recover_sweep(recovery);
     if (status != 0 && !world->platter.fired)
         oracle_fails(&world->oracle, "sweeping gave %d", status);
