@@ -70,6 +70,24 @@ static struct index_place *place_add(struct index_view *view, const struct index
     return &view->places[view->place_count++];
 }
 
+/* Folded over the PARTs of this message that were met, or 0. */
+static uint64_t parts_of(const struct index_view *view, const struct recover_record *record) {
+    struct record_target first = record_view_target(record->view, 0);
+    check(record->shard < WORLD_SHARDS_MAX);
+    bool same = view->parts[record->shard].queue == first.queue &&
+                view->parts[record->shard].seq == first.seq;
+    return same ? view->parts[record->shard].value : 0;
+}
+
+static void note_part(struct index_view *view, const struct recover_record *record) {
+    struct record_target first = record_view_target(record->view, 0);
+    uint64_t before = record->view->message_id != 0 ? parts_of(view, record) : 0;
+    if (record->in_segment && !record->kept) return;
+    view->parts[record->shard].queue = first.queue;
+    view->parts[record->shard].seq = first.seq;
+    view->parts[record->shard].value = mixed(before, record->view->checksum);
+}
+
 static void on_message(void *context, const struct recover_record *record) {
     struct index_view *view = context;
     const struct record_view *message = record->view;
@@ -81,6 +99,7 @@ static void on_message(void *context, const struct recover_record *record) {
     bool open = view->open.file == place.file && view->open.queue == first.queue &&
                 view->open.seq == first.seq;
     if (message->type == RECORD_PART) {
+        note_part(view, record);
         if (message->message_id != 0) return;
         view->open = place;
         view->open.queue = first.queue;
@@ -88,6 +107,8 @@ static void on_message(void *context, const struct recover_record *record) {
         return;
     }
     if (message->flags != 0 && open) place.at = view->open.at;
+    if (message->flags != 0) place.parts = parts_of(view, record);
+    place.half = message->flags != 0 && !open;
     for (uint32_t i = 0; i < message->target_count; i++) {
         struct record_target target = record_view_target(message, i);
         place.queue = target.queue;
@@ -205,6 +226,7 @@ static bool meet(struct index_view *all, const struct index_place *like) {
     struct index_place *place = place_find(all, like->file, like->queue, like->seq);
     for (; is_called(all, place, like->file, like->queue, like->seq); place++) {
         if (place->met || place->at < like->at || place->end > like->end) continue;
+        if (place->half && (!like->half || place->parts != like->parts)) continue;
         return place->met = true;
     }
     return false;

@@ -12,6 +12,8 @@ struct index_place {
     uint64_t at; /* where its first record begins in the file, or its PUB in another */
     uint64_t end;
     uint32_t checksum; /* of the PUB */
+    uint64_t parts;    /* folded over its PARTs, wherever they are */
+    bool half;         /* the first of them is in another file */
     bool met;
 };
 
@@ -33,6 +35,9 @@ struct index_view {
     struct recover_run *runs;
     uint64_t run_count, run_capacity;
     struct index_place open; /* a message of which PARTs were met */
+    struct {
+        uint64_t queue, seq, value;
+    } parts[WORLD_SHARDS_MAX]; /* by writer: those met last, and not in a segment */
     uint64_t order;
 };
 

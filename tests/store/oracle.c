@@ -76,6 +76,8 @@ static struct record record_of(const struct oracle *oracle, uint64_t id) {
         .target_count = 1,
         .targets = &oracle->places[mix(id, 5) % (ORACLE_PLACES - ORACLE_TARGETS_MAX)],
     };
+    /* Some claim to have parts, which then are nowhere. */
+    if (record.type == RECORD_PUB && mix(id, 6) % 8 != 0) record.flags = 0;
     if (record.type == RECORD_PUB)
         record.target_count = (uint16_t)(1 + mix(id, 4) % ORACLE_TARGETS_MAX);
     uint64_t kind = mix(id, 14) % 100;

@@ -186,8 +186,21 @@ static void arm_fault(struct world *world) {
     }
 }
 
+/* Whether a file is being begun while the end of the one before is still on its way. */
+static bool is_between_files(const struct sim_port *port) {
+    bool header = false;
+    uint32_t others = 0;
+    for (const struct disk_request *at = port->waiting; at; at = at->next) {
+        header = header || (at->kind == DISK_WRITE && at->offset == 0);
+        others += at->kind == DISK_WRITE && at->offset >= FILE_FRAMES_AT;
+    }
+    return header && others >= 2;
+}
+
 static void turn(struct world *world, uint32_t at) {
     journal_turn(world->journals[at], world->now_ms, 1000000 + world->now_ms);
+    bool between = is_between_files(&world->platter.ports[at]);
+    if (between && prng_chance(&world->prng, 10)) world->cut_short = true;
 }
 
 /* A disk that is slow just when another writer's job runs ahead of what is stable there. */
