@@ -4,6 +4,15 @@
 
 enum { WINDOW_BYTES = 1024 * 1024 };
 
+bool recover_run_is_sound(const struct recover_file *file, const struct file_run *run) {
+    uint64_t places = (uint64_t)1 << SEQ_PRIORITY_SHIFT;
+    bool queue = run->queue != 0 && (run->queue & QUEUE_ID_TRANSIENT) == 0;
+    bool within = run->offset % 8 == 0 && run->offset >= FILE_HEADER_BYTES &&
+                  run->offset < file->size && run->bytes <= file->size - run->offset;
+    bool room = run->count <= run->bytes / RECORD_HEADER_BYTES && run->bytes != 0;
+    return queue && within && room && run->count <= places - (run->first_seq & (places - 1));
+}
+
 /* Whether the record is one of the message's. */
 static bool is_of(const struct file_run *piece, const struct record_view *view) {
     if (view->type != RECORD_PART && view->type != RECORD_PUB) return false;
@@ -26,9 +35,6 @@ bool recover_piece_walk(struct recovery *recovery, struct recover_reader *reader
     const struct file_run *piece, recover_piece_fn found, void *context) {
     const struct recover_file *file = reader->file;
     uint64_t end = piece->offset + piece->bytes;
-    bool sound = piece->offset % 8 == 0 && piece->offset >= FILE_HEADER_BYTES &&
-                 piece->offset < file->size && piece->bytes <= file->size - piece->offset;
-    if (!sound) return false;
     struct page page = {.end = file->size, .file_id = file->header.file_id, .needed = 1};
     uint64_t block = piece->offset - piece->offset % DISK_BLOCK_BYTES;
     page_begin(&page, bytes_of(NULL, 0), block, piece->offset);

@@ -23,6 +23,7 @@ struct scan {
     bool older;        /* behind a gap: not where the chain ends */
     bool manifests;    /* those that are met count */
     bool by_index;     /* only the index is read */
+    bool nonsense;     /* it says what cannot be */
     uint32_t types;    /* RECORD_BIT of what the good frame at the place holds */
     uint64_t last_lsn; /* of the frame before, for PLANTED(TAIL_CUT_EARLY) */
     uint32_t last_crc;
@@ -210,10 +211,12 @@ static void on_manifest(struct scan *scan, const struct record_view *view) {
 }
 
 /* Remembers where pieces are of messages that lie in two files. */
-static void note_pieces(struct recover_file *file, struct bytes body) {
+static void on_runs(struct scan *scan, struct bytes body) {
+    struct recover_file *file = scan->file;
     for (uint32_t i = 0; i < file_run_count(body); i++) {
         struct file_run run = file_run_at(body, i);
-        if (run.count != 0) continue;
+        scan->nonsense = scan->nonsense || !recover_run_is_sound(file, &run);
+        if (run.count != 0 || scan->nonsense) continue;
         file->pieces = mem_resize(file->pieces, (file->piece_count + 1) * sizeof *file->pieces);
         file->pieces[file->piece_count++] = run;
     }
@@ -223,7 +226,7 @@ static void on_good_record(void *context, const struct record_view *view) {
     struct scan *scan = context;
     if (view->type < 31) scan->types |= RECORD_BIT(view->type);
     if (view->type == RECORD_RUNS) scan->types |= RECOVER_RUNS_BIT;
-    if (view->type == RECORD_RUNS && scan->by_index) note_pieces(scan->file, view->body);
+    if (view->type == RECORD_RUNS && scan->by_index) on_runs(scan, view->body);
     if (scan->manifests && manifest_is(view->type)) on_manifest(scan, view);
 }
 
@@ -377,6 +380,7 @@ static bool scan_index(struct scan *scan, uint64_t index_at) {
     scan->at = index_at;
     scan->crc_known = false;
     scan->by_index = true;
+    scan->nonsense = false;
     while (scan->at < scan->limit) {
         struct journal_frame frame;
         const uint8_t *bytes = recover_reader_get(
@@ -385,7 +389,7 @@ static bool scan_index(struct scan *scan, uint64_t index_at) {
         pass_good(scan, &frame);
     }
     scan->by_index = false;
-    scan->file->indexed = pieces_are_good(scan);
+    scan->file->indexed = !scan->nonsense && pieces_are_good(scan);
     if (!scan->file->indexed) recover_scan_forget(scan->recovery, scan->file);
     return scan->file->indexed;
 }

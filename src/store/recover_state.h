@@ -168,6 +168,9 @@ void recover_headless_check(struct recovery *recovery);
  * disk has lost their headers. */
 void recover_lost_headers_check(struct recovery *recovery);
 
+/* Whether a run can be one of this file. */
+bool recover_run_is_sound(const struct recover_file *file, const struct file_run *run);
+
 /* Called for each record of a piece. */
 typedef void (*recover_piece_fn)(void *context, const struct record_view *view, uint64_t record_at);
 

@@ -19,7 +19,15 @@
 #include "store/pages.h"
 #include "store/segment.h"
 
-enum flag { TWO = 1, SALVAGE = 2, REPAIR = 4, LINK = 8, FIRST_SEGMENT = 16, SECOND_SEGMENT = 32 };
+enum flag {
+    TWO = 1,
+    SALVAGE = 2,
+    REPAIR = 4,
+    LINK = 8,
+    FIRST_SEGMENT = 16,
+    SECOND_SEGMENT = 32,
+    BY_INDEX = 64
+};
 enum { FILES_MAX = 2, BLOCKS_MAX = 64 };
 
 struct memory_file {
@@ -187,9 +195,20 @@ static void walk(struct recovery *recovery) {
         check(memchr(recover_damage_at(recovery, i)->name, 0, DISK_NAME_BYTES_MAX) != NULL);
 }
 
-static struct tally read_back(struct memory_disk *memory, bool salvage) {
-    struct recover_settings settings = {
-        .disk = &memory->disk, .salvage = salvage, .read_only = true};
+static void on_run(void *context, const struct recover_run *run) {
+    struct tally *tally = context;
+    tally->records++;
+    tally->bytes += run->count + run->first_seq + run->offset;
+    check(run->count != 0 && run->bytes / RECORD_HEADER_BYTES >= run->count);
+    check(run->offset + run->bytes <= BLOCKS_MAX * DISK_BLOCK_BYTES);
+}
+
+static struct tally read_back(struct memory_disk *memory, uint8_t flags) {
+    bool salvage = (flags & SALVAGE) != 0;
+    struct recover_settings settings = {.disk = &memory->disk,
+        .salvage = salvage,
+        .read_only = true,
+        .by_index = (flags & BY_INDEX) != 0};
     struct tally tally = {0};
     struct recovery *recovery = NULL;
     if (recover_open(&settings, &recovery) != 0) return tally;
@@ -202,6 +221,7 @@ static struct tally read_back(struct memory_disk *memory, bool salvage) {
         struct tally once = {0};
         check(recover_replay(recovery, ~0u, on_record, &once) == 0);
         check(once.records == tally.records && once.bytes == tally.bytes);
+        check(recover_runs(recovery, on_run, &tally) == 0);
     }
     recover_close(recovery);
     return tally;
@@ -268,8 +288,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fill(file, &data, &size);
         if ((flags & REPAIR) != 0) repair(file, segment, (flags & LINK) != 0);
     }
-    struct tally first = read_back(&memory, (flags & SALVAGE) != 0);
-    struct tally second = read_back(&memory, (flags & SALVAGE) != 0);
+    struct tally first = read_back(&memory, flags);
+    struct tally second = read_back(&memory, flags);
     check(first.records == second.records && first.bytes == second.bytes);
     sweep(&memory);
     for (int i = 0; i < memory.count; i++)
