@@ -6,6 +6,7 @@
 #include "store/le.h"
 #include "store/plant.h"
 
+enum { MEMORY_KEPT_MAX = 1024 * 1024 }; /* of each list */
 enum stage { SUMMARIES, RUNS, SPANS, DELIVERED, PURGED, RAWS, MANIFEST, DONE };
 
 /* ---- runs on disk ---- */
@@ -63,8 +64,20 @@ void file_index_deinit(struct file_index *index) {
     *index = (struct file_index){.given_up = true};
 }
 
+/* Gives back memory of a file that had much to say, which the next one may not have. */
+static void *shrunk(void *list, uint32_t *capacity, size_t size) {
+    if (*capacity * size <= MEMORY_KEPT_MAX) return list;
+    mem_free(list);
+    *capacity = 0;
+    return NULL;
+}
+
 void file_index_clear(struct file_index *index, uint64_t bytes_max) {
     forget_extras(index);
+    index->lanes = shrunk(index->lanes, &index->lane_capacity, sizeof *index->lanes);
+    index->runs = shrunk(index->runs, &index->run_capacity, sizeof *index->runs);
+    index->spans = shrunk(index->spans, &index->span_capacity, sizeof *index->spans);
+    index->raws = shrunk(index->raws, &index->raw_capacity, sizeof *index->raws);
     map_deinit(&index->by_lane);
     index->by_lane = (struct map){.count = 0};
     index->lane_count = index->summary_count = 0;

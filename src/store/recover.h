@@ -46,9 +46,10 @@ struct recover_settings {
     bool salvage;
     bool read_only; /* only looks: nothing is made stable, and no journal may follow */
     /* Of files that say at their ends what they hold, only that is read: facts are replayed from
-     * there, messages are not but for those that are in two files (recover_runs tells where they
-     * are), and what is damaged in them is found when it is read. Everything is read all the same
-     * when something is damaged, and when salvaging. */
+     * there, as far as they still tell something and in no order; messages are not but for those
+     * that are in two files (recover_runs tells where they are); what is damaged in them is found
+     * when it is read. Everything is read all the same when something is damaged, and when
+     * salvaging. */
     bool by_index;
 };
 
