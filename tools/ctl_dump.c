@@ -130,12 +130,13 @@ static json_t *targets_json(const struct record_view *view) {
             str_format(text + size, sizeof text - size, "+%llu", (unsigned long long)target.count);
         json_array_append_new(targets, json_string(text));
     }
-    /* A MANIFEST has segments instead. */
-    bool manifest = view->type == RECORD_MANIFEST;
-    for (uint32_t i = 0; manifest && i < segment_ref_count(view->body); i++) {
-        struct segment_ref ref = segment_ref_at(view->body, i);
-        str_format(text, sizeof text, "segment %llu %016llx", (unsigned long long)ref.number,
-            (unsigned long long)ref.file_id);
+    /* A manifest has files instead. */
+    bool manifest = manifest_is(view->type);
+    for (uint32_t i = 0; manifest && i < manifest_count(view); i++) {
+        struct segment_ref ref = manifest_at(view, i);
+        bool kept = (ref.number & SEGMENT_REF_KEPT) != 0;
+        str_format(text, sizeof text, "%s %llu %016llx", kept ? "journal" : "segment",
+            (unsigned long long)(ref.number & ~SEGMENT_REF_KEPT), (unsigned long long)ref.file_id);
         json_array_append_new(targets, json_string(text));
     }
     return targets;
@@ -160,10 +161,12 @@ static void on_record(void *context, const struct recover_record *record) {
     const struct record_view *view = record->view;
     if (records->ended || !names_queue(records->dump, view, records->queue)) return;
     json_t *row = json_pack("{s:s, s:i, s:I, s:I, s:s, s:i, s:I, s:I, s:o}", "kind",
-        record->in_segment ? "segment" : "journal", "writer", record->shard, "number",
-        (json_int_t)record->file_no, "lsn", (json_int_t)record->lsn, "type",
-        record_type_text(view->type), "flags", view->flags, "message_id",
-        (json_int_t)view->message_id, "bytes", (json_int_t)view->size, "targets",
+        record->kept         ? "kept"
+        : record->in_segment ? "segment"
+                             : "journal",
+        "writer", record->shard, "number", (json_int_t)record->file_no, "lsn",
+        (json_int_t)record->lsn, "type", record_type_text(view->type), "flags", view->flags,
+        "message_id", (json_int_t)view->message_id, "bytes", (json_int_t)view->size, "targets",
         targets_json(view));
     records->ended = !put_row(records->dump, row);
 }

@@ -62,14 +62,15 @@ static void building_send(struct retirement *retirement) {
 /* A message and its parts are in one segment: who takes the first part takes them all. */
 static bool put_message(struct building *building, const struct kept_record *kept) {
     uint32_t parts = kept_record_parts(kept);
+    uint64_t offset = 0;
     for (uint32_t i = 0; i < parts; i++) {
         struct record part = kept_record_part(kept, i);
-        bool taken = segment_put(building->build, &part);
+        bool taken = segment_put(building->build, &part, &offset);
         check(taken || i == 0);
         if (!taken) return false;
     }
     struct record pub = kept_record_pub(kept);
-    bool taken = segment_put(building->build, &pub);
+    bool taken = segment_put(building->build, &pub, &offset);
     check(taken || parts == 0);
     if (taken) building->file->messages += kept->target_count; /* its parts do not count */
     return taken;

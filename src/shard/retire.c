@@ -46,15 +46,13 @@ uint64_t retire_put_manifest(struct archive *archive) {
     size_t count = 0;
     list_for (struct kept_file, file, &archive->segments, in_archive)
         count++;
-    uint8_t *body = mem_raw(count * RECORD_MANIFEST_ENTRY_BYTES + 1);
-    uint8_t *at = body;
-    list_for (struct kept_file, file, &archive->segments, in_archive) {
-        struct segment_ref ref = {.number = file->number, .file_id = file->file_id};
-        segment_ref_put(&ref, at);
-        at += RECORD_MANIFEST_ENTRY_BYTES;
-    }
-    struct record record = {
-        .type = RECORD_MANIFEST, .body = bytes_of(body, count * RECORD_MANIFEST_ENTRY_BYTES)};
+    struct segment_ref *refs = mem_new_array(count + 1, sizeof *refs);
+    uint8_t *body = mem_raw(count * RECORD_CATALOG_ENTRY_BYTES + 1);
+    uint32_t at = 0;
+    list_for (struct kept_file, file, &archive->segments, in_archive)
+        refs[at++] = (struct segment_ref){.number = file->number, .file_id = file->file_id};
+    struct record record = manifest_record(refs, at, 0, body);
+    mem_free(refs);
     archive->manifest_in = archive->current;
     return keeper_stage_in(archive, &record, body);
 }

@@ -7,8 +7,10 @@
  *
  *      journal --- disk_submit ---> [ writes, in order ]  ---+
  *              --- disk_submit ---> [ slow requests    ]  ---+--> bell, disk_reap --> journal
+ *              --- disk_submit ---> [ reads            ]  ---+
  *
- * Slow requests (making, removing) are carried out one after the other, beside the writes.
+ * Slow requests (making, removing) are carried out one after the other, beside the writes; reads
+ * beside both, and handed back in any order.
  *
  * Writes are handed back in the order of their submission, and a write that was handed back without
  * an error is stable: it survives power loss. Nothing is said about a write that has not been
@@ -28,12 +30,15 @@ struct disk;
 struct disk_file;
 
 enum disk_kind {
-    DISK_WRITE, /* `size` bytes of `data` at `offset` of `file`, stable when handed back */
-    DISK_MAKE,  /* a file `name` of `size` zero bytes, the first `head_size` of them `data`; whole
-                   and stable under its name when handed back, otherwise absent; -EEXIST
-                   rather than in place of another file */
-    DISK_REMOVE /* the name is gone for good when handed back; good also when there was none. The
-                   file must have been closed */
+    DISK_WRITE,  /* `size` bytes of `data` at `offset` of `file`, stable when handed back */
+    DISK_MAKE,   /* a file `name` of `size` zero bytes, the first `head_size` of them `data`; whole
+                    and stable under its name when handed back, otherwise absent; -EEXIST
+                    rather than in place of another file */
+    DISK_REMOVE, /* the name is gone for good when handed back; good also when there was none. The
+                    file must have been closed */
+    DISK_READ /* up to `size` bytes at `offset` of the file that has the `name` then, into `into`;
+                 `done` says how many: fewer when the file ends before. -ENOENT when there is none.
+                 What a write on its way changes meanwhile comes out old or new */
 };
 
 /* One asynchronous request. The memory belongs to the submitter and must stay as it is, with all it
@@ -44,7 +49,9 @@ struct disk_request {
     struct disk_file *file;
     uint64_t offset;
     const void *data; /* aligned to DISK_BLOCK_BYTES */
+    void *into;       /* the same */
     uint64_t size;
+    uint64_t done; /* bytes that were read */
     uint64_t head_size;
     bool vital;        /* of DISK_MAKE: where there is no room, what is kept aside may be used */
     bool from_reserve; /* when handed back: it was */

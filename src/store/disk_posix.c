@@ -1,10 +1,11 @@
-/* disk_posix: files of a real directory, written by one thread and made by another.
+/* disk_posix: files of a real directory, written by one thread, made and read by others.
  *
  *      submit ---> lane[WRITER] ---> pwrite, in order    ---+
  *             ---> lane[SLOW]   ---> create, fill, sync  ---+--> done list --> reap
  *                               ---> unlink, sync
+ *             ---> lane[READER] ---> open, pread, close
  *
- * The lanes and the list of what is done are three lists behind one mutex. It is held for a few
+ * The lanes and the list of what is done are four lists behind one mutex. It is held for a few
  * instructions per commit, never during I/O; a lock-free ring would save nothing that could be
  * measured beside a synchronous write. */
 #include "store/disk_posix.h"
@@ -22,7 +23,7 @@
 #include "base/str.h"
 #include "store/reserve.h"
 
-enum { MAKE_CHUNK_BYTES = 1024 * 1024, WRITER = 0, SLOW = 1, LANES = 2 };
+enum { MAKE_CHUNK_BYTES = 1024 * 1024, WRITER = 0, SLOW = 1, READER = 2, LANES = 3 };
 
 #define PROBE_NAME   "probe.new"
 #define MAKING_AFTER ".new"
@@ -42,6 +43,7 @@ struct lane {
     struct requests waiting;
     pthread_cond_t wake;
     bool asleep;
+    bool started;
     pthread_t thread;
 };
 
@@ -167,13 +169,47 @@ static int carry_out_remove(struct disk_posix *posix, const struct disk_request 
     return fsync(posix->dir_fd) == 0 ? 0 : -errno;
 }
 
+/* Reads until the file's end. Direct reads go on at multiples of the block only; one that ends
+ * elsewhere has met the end. */
+static int read_up_to(int fd, struct disk_request *request) {
+    uint8_t *into = request->into;
+    request->done = 0;
+    while (request->done < request->size && request->done % DISK_BLOCK_BYTES == 0) {
+        ssize_t count = pread(fd, into + request->done, request->size - request->done,
+            (off_t)(request->offset + request->done));
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) return -errno;
+        if (count == 0) break;
+        request->done += (uint64_t)count;
+    }
+    return 0;
+}
+
+static int carry_out_read(struct disk_posix *posix, struct disk_request *request) {
+    int direct = posix->how == DISK_POSIX_DIRECT ? O_DIRECT : 0;
+    int fd = openat(posix->dir_fd, request->name, O_RDONLY | O_CLOEXEC | direct);
+    if (fd < 0) return -errno;
+    int status = read_up_to(fd, request);
+    close(fd);
+    return status;
+}
+
 static int carry_out(struct disk_posix *posix, struct disk_request *request) {
     switch (request->kind) {
     case DISK_WRITE: return carry_out_write(posix, request);
     case DISK_MAKE: return carry_out_make(posix, request);
     case DISK_REMOVE: return carry_out_remove(posix, request);
+    case DISK_READ: return carry_out_read(posix, request);
     }
     unreachable_here();
+}
+
+/* Puts a request on the list of those that are done. True when somebody has to be told. */
+static bool hand_back(struct disk_posix *posix, struct disk_request *request, int status) {
+    request->status = status;
+    bool was_empty = posix->done.first == NULL;
+    requests_put(&posix->done, request);
+    return was_empty;
 }
 
 static void *lane_main(void *argument) {
@@ -192,10 +228,7 @@ static void *lane_main(void *argument) {
         pthread_mutex_unlock(&posix->mutex);
         int status = carry_out(posix, request);
         pthread_mutex_lock(&posix->mutex);
-        request->status = status;
-        bool was_empty = posix->done.first == NULL;
-        requests_put(&posix->done, request);
-        if (!was_empty) continue;
+        if (!hand_back(posix, request, status)) continue;
         pthread_mutex_unlock(&posix->mutex);
         posix->settings.bell(posix->settings.bell_context);
         pthread_mutex_lock(&posix->mutex);
@@ -204,17 +237,32 @@ static void *lane_main(void *argument) {
     return NULL;
 }
 
+static int lane_of(enum disk_kind kind) {
+    if (kind == DISK_WRITE) return WRITER;
+    return kind == DISK_READ ? READER : SLOW;
+}
+
+static int lane_start(struct lane *lane) {
+    if (lane->started) return 0;
+    int status = pthread_create(&lane->thread, NULL, lane_main, lane);
+    lane->started = status == 0;
+    return -status;
+}
+
 static void posix_submit(struct disk *disk, struct disk_request *request) {
     struct disk_posix *posix = posix_of(disk);
-    struct lane *lane = &posix->lanes[request->kind == DISK_WRITE ? WRITER : SLOW];
+    struct lane *lane = &posix->lanes[lane_of(request->kind)];
     check(!posix->settings.read_only);
     check(request->size % DISK_BLOCK_BYTES == 0 && request->offset % DISK_BLOCK_BYTES == 0);
     pthread_mutex_lock(&posix->mutex);
-    requests_put(&lane->waiting, request);
+    int status = lane_start(lane);
+    bool ring = status != 0 && hand_back(posix, request, status);
+    if (status == 0) requests_put(&lane->waiting, request);
     bool asleep = lane->asleep;
     pthread_mutex_unlock(&posix->mutex);
     /* Who is woken wants the mutex first. */
     if (asleep) pthread_cond_signal(&lane->wake);
+    if (ring) posix->settings.bell(posix->settings.bell_context);
 }
 
 static struct disk_request *posix_reap(struct disk *disk) {
@@ -343,15 +391,15 @@ static bool takes_direct(int dir_fd) {
     return works;
 }
 
-/* Ends the first `count` lanes, which finish what they have. */
-static void lanes_end(struct disk_posix *posix, int count) {
+/* Ends the lanes, which finish what they have. */
+static void lanes_end(struct disk_posix *posix) {
     pthread_mutex_lock(&posix->mutex);
     posix->ending = true;
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < LANES; i++)
         pthread_cond_signal(&posix->lanes[i].wake);
     pthread_mutex_unlock(&posix->mutex);
-    for (int i = 0; i < count; i++)
-        pthread_join(posix->lanes[i].thread, NULL);
+    for (int i = 0; i < LANES; i++)
+        if (posix->lanes[i].started) pthread_join(posix->lanes[i].thread, NULL);
 }
 
 static int lanes_start(struct disk_posix *posix) {
@@ -359,14 +407,10 @@ static int lanes_start(struct disk_posix *posix) {
         posix->lanes[i].posix = posix;
         pthread_cond_init(&posix->lanes[i].wake, NULL);
     }
-    for (int i = 0; i < LANES; i++) {
-        struct lane *lane = &posix->lanes[i];
-        int status = pthread_create(&lane->thread, NULL, lane_main, lane);
-        if (status == 0) continue;
-        lanes_end(posix, i);
-        return -status;
-    }
-    return 0;
+    int status = lane_start(&posix->lanes[WRITER]);
+    if (status == 0) status = lane_start(&posix->lanes[SLOW]);
+    if (status != 0) lanes_end(posix);
+    return status;
 }
 
 static void posix_free(struct disk_posix *posix) {
@@ -405,7 +449,7 @@ int disk_posix_open(const struct disk_posix_settings *settings, struct disk_posi
 
 void disk_posix_close(struct disk_posix *posix) {
     if (!posix) return;
-    lanes_end(posix, LANES);
+    lanes_end(posix);
     check(posix->done.first == NULL);
     posix_free(posix);
 }

@@ -1,8 +1,8 @@
 /* disk_posix: a disk that is a real directory.
  *
- * Two threads of its own: one writes, in order, and nothing else, so that no commit waits behind
- * other work; one makes new files, which takes as long as writing them full once, and removes them.
- */
+ * Three threads of its own: one writes, in order, and nothing else, so that no commit waits behind
+ * other work; one makes new files, which takes as long as writing them full once, and removes them;
+ * one reads, from the first time that something is to be read. */
 #ifndef STORE_DISK_POSIX_H
 #define STORE_DISK_POSIX_H
 

@@ -21,6 +21,9 @@ static void adopt(struct journal *journal, const struct journal_past_file *past)
     file->file_no = past->file_no;
     file->file_id = past->file_id;
     file->base_lsn = past->base_lsn;
+    file->size = past->bytes;
+    file->end = past->end;
+    file->index = past->index;
     /* The last file of a chain must not be released before it has a successor. */
     file->state = past->abandoned ? JOURNAL_FILE_ABANDONED : JOURNAL_FILE_FULL;
     file->past = true;
@@ -53,6 +56,7 @@ struct journal *journal_open(
     journal->tail = (struct journal_tail){
         .file_no = past->prev_file_no,
         .end_lsn = past->prev_end_lsn,
+        .index_lsn = past->prev_index_lsn,
         .crc = past->prev_crc,
     };
     journal->stable = journal->tail;
@@ -100,7 +104,7 @@ void journal_close(struct journal *journal) {
         disk_memory_free(journal->slots[i].buffer);
     disk_memory_free(journal->header);
     disk_memory_free(journal->make_head);
-    summaries_deinit(&journal->summaries);
+    file_index_deinit(&journal->index);
     mem_free(journal->spans);
     mem_free(journal->staged);
     mem_free(journal);
@@ -119,8 +123,9 @@ static void staged_grow(struct journal *journal) {
 
 /* Whether a file can hold the record at all, with the summaries it brings. */
 static bool fits_a_file(const struct journal *journal, const struct record *record, size_t size) {
-    uint64_t index = journal_group_index_bytes(journal, record->target_count);
     uint64_t room = journal_file_bytes_least(journal) - FILE_FRAMES_AT;
+    uint64_t index =
+        file_index_summaries_bytes(journal_group_frame_bytes(journal), record->target_count);
     return journal_frame_size(size) + index <= room;
 }
 
@@ -176,6 +181,9 @@ int journal_settle(
 static void on_frame_stable(struct journal *journal, struct journal_slot *slot) {
     journal->stable.end_lsn = slot->frame.lsn + slot->frame.size;
     journal->stable.crc = slot->crc;
+    slot->write.file->end = slot->write.request.offset + slot->frame.size;
+    if ((slot->frame.flags & JOURNAL_FRAME_INDEX) != 0 && slot->write.file->index == 0)
+        slot->write.file->index = slot->write.request.offset;
     if ((slot->frame.flags & JOURNAL_FRAME_INDEX) != 0 && journal->stable.index_lsn == 0)
         journal->stable.index_lsn = slot->frame.lsn;
     if (!journal->settings.unwitnessed) journal->durable_lsn = journal->stable.end_lsn;
@@ -264,6 +272,7 @@ static void send(struct journal *journal, struct journal_slot *slot) {
         .file = file,
     };
     slot->state = JOURNAL_SLOT_SENT;
+    if (slot->position != 0) journal_mark_put(file, slot->first_position, journal->active_offset);
     journal->active_offset += frame->size;
     journal->tail.end_lsn = frame->lsn + frame->size;
     journal->tail.crc = slot->crc;
@@ -283,10 +292,15 @@ static void send_new(struct journal *journal, struct journal_slot *slot) {
     send(journal, slot);
 }
 
+static uint64_t room_left(const struct journal *journal) {
+    return journal->active->size - journal->active_offset;
+}
+
 /* Nothing but its INDEX frames goes into the active file from now on. */
 static void begin_closing(struct journal *journal) {
     journal->closing = true;
-    journal->index_next = 0;
+    file_index_begin(&journal->index, journal_group_frame_bytes(journal),
+        journal->active_offset / FILE_INDEX_PART, room_left(journal));
 }
 
 /* The active file gets no more frames. Its INDEX, if it has one, has been sent. */
@@ -299,8 +313,7 @@ static void leave_file(struct journal *journal) {
 static void send_index(struct journal *journal, struct journal_slot *slot) {
     journal_group_build_index(journal, slot);
     send_new(journal, slot);
-    if (journal->index_next < journal->summaries.count) return;
-    leave_file(journal);
+    if (file_index_done(&journal->index)) leave_file(journal);
 }
 
 static bool wants_frame(const struct journal *journal) {
@@ -324,31 +337,33 @@ static bool wants_seal(const struct journal *journal) {
     return journal->finishing || journal->now_ms >= journal->last_done_ms + JOURNAL_SEAL_MS;
 }
 
-static uint64_t room_left(const struct journal *journal) {
-    return journal->active->size - journal->active_offset;
-}
+/* A frame that is sent again, and its records on the way into another file's index. */
+struct again {
+    struct journal *journal;
+    const uint8_t *frame;
+};
 
-static void count_again(void *context, const struct record_view *view) {
-    struct journal *journal = context;
-    for (uint32_t i = 0; i < view->target_count; i++) {
-        struct record_target target = record_view_target(view, i);
-        summaries_add(&journal->summaries, view->type, &target, view->size);
-    }
+static void index_again(void *context, const struct record_view *view) {
+    const struct again *again = context;
+    const uint8_t *at = view->targets - RECORD_HEADER_BYTES;
+    file_index_add(&again->journal->index, view, at,
+        again->journal->active_offset + (uint64_t)(at - again->frame));
 }
 
 /* Sends a frame once more that was built for a file that failed. What does not fit beside the
  * others goes to one more file; the one before then has no INDEX, which is read from its records.
  */
 static void send_again(struct journal *journal, struct journal_slot *slot) {
-    uint64_t index = journal_group_index_bytes(
-        journal, journal->summaries.count + slot->frame.size / RECORD_POINT_BYTES);
+    uint64_t summaries = journal->index.summary_count + slot->frame.size / RECORD_POINT_BYTES;
+    uint64_t index = file_index_summaries_bytes(journal_group_frame_bytes(journal), summaries);
     bool fits = slot->frame.size + index <= room_left(journal);
     if (!fits && journal->active_offset > FILE_FRAMES_AT) {
         leave_file(journal);
         return;
     }
     struct bytes bytes = bytes_of(slot->buffer, slot->frame.size);
-    journal_frame_walk(&slot->frame, bytes, count_again, journal);
+    struct again again = {journal, slot->buffer};
+    journal_frame_walk(&slot->frame, bytes, index_again, &again);
     send(journal, slot);
 }
 
@@ -386,7 +401,7 @@ static bool step(struct journal *journal) {
         return true;
     }
     if (!wants_seal(journal)) return false;
-    uint64_t index = journal_group_index_bytes(journal, journal->summaries.count);
+    uint64_t index = journal_group_index_bytes(journal, 0, 0);
     if (room_left(journal) < index + JOURNAL_FRAME_BLOCK_BYTES) {
         begin_closing(journal);
         return true;
@@ -428,6 +443,7 @@ static void fail_over(struct journal *journal) {
         return;
     }
     drop_empty_frames(journal);
+    journal_marks_cut(journal);
     journal_file_give_up(journal);
     journal->sealed = false;
     journal_report(journal, JOURNAL_WRITE_FAILED, journal->failing_error);

@@ -8,7 +8,7 @@
  * second is sent when there is much to send. Every record has a position, counted from 1; when a
  * position is stable, all below it are.
  *
- * Frames fill pre-written files, one after the other. A file that is full ends with summaries of
+ * Frames fill pre-written files, one after the other. A file that is full ends with an index of
  * what it holds (INDEX) and stays until its owner releases it; then it is marked and used again.
  * When nothing has been written for a moment, an empty SEAL frame bears witness of the last group.
  *
@@ -20,6 +20,7 @@
 
 #include "store/disk.h"
 #include "store/file_header.h"
+#include "store/manifest.h"
 #include "store/record.h"
 
 enum {
@@ -81,6 +82,9 @@ struct journal_past_file {
     uint64_t file_no;
     uint64_t file_id;
     uint64_t base_lsn;
+    uint64_t bytes; /* its size */
+    uint64_t end;   /* of what counts in it */
+    uint64_t index; /* where its first INDEX frame is, or 0 */
     bool abandoned; /* cut off: nothing in it counts */
 };
 
@@ -90,6 +94,7 @@ struct journal_past {
     uint64_t next_base_lsn;
     uint64_t prev_file_no;
     uint64_t prev_end_lsn;
+    uint64_t prev_index_lsn;
     uint32_t prev_crc;
     uint64_t released_file_no;
     const struct journal_past_file *files; /* oldest first; borrowed for the call */
@@ -176,6 +181,31 @@ uint64_t journal_oldest(const struct journal *journal);
  * that a manifest lists. The file is marked, and used again once the mark is stable. */
 void journal_release(struct journal *journal, uint64_t file_no);
 
+/* What a manifest has to say of the oldest file, for it to be kept where it is and read as a
+ * segment from then on. */
+struct segment_ref journal_keep_ref(const struct journal *journal, uint64_t file_no);
+
+/* The first position in a frame, and where in its file the frame begins. */
+struct journal_mark {
+    uint64_t position;
+    uint64_t offset;
+};
+
+/* A file that the journal has kept, and does not know any more. */
+struct journal_kept {
+    char name[DISK_NAME_BYTES_MAX];
+    uint64_t file_no;
+    uint64_t file_id;
+    uint64_t bytes;             /* its size */
+    uint64_t end;               /* of what counts in it */
+    struct journal_mark *marks; /* of this run's frames; freed by mem_free */
+    uint32_t mark_count;
+};
+
+/* Keeps the oldest file instead of releasing it: a manifest that names it as kept, by
+ * journal_keep_ref, is stable. It is not marked, and never written again. */
+void journal_keep(struct journal *journal, uint64_t file_no, struct journal_kept *ret_kept);
+
 /* Files in its chain: those left, the full ones, and the one that is being written. */
 uint32_t journal_files(const struct journal *journal);
 
@@ -193,6 +223,32 @@ struct journal_piece {
  * they stay, and nothing in them changes below their ends. */
 void journal_pieces(const struct journal *journal,
     void (*each)(void *context, const struct journal_piece *piece), void *context);
+
+/* The last of the marks, which ascend, that is not above a position; UINT32_MAX when there is none.
+ */
+uint32_t journal_mark_find(
+    const struct journal_mark *marks, uint32_t mark_count, uint64_t position);
+
+/* Where in a file something is. */
+struct journal_place {
+    char name[DISK_NAME_BYTES_MAX];
+    uint64_t file_no;
+    uint64_t file_id;
+    uint64_t offset; /* of the frame that has it */
+    uint64_t end;    /* of what is stable in the file; frames behind are none of it */
+};
+
+/* Finds the frame with a position of this run. False when its file is released, or it is not
+ * stable. */
+bool journal_locate(
+    const struct journal *journal, uint64_t position, struct journal_place *ret_place) MUST_USE;
+
+/* The name of a file of before the start that is still in the chain, or NULL; borrowed. */
+const char *journal_past_name(const struct journal *journal, uint64_t file_no);
+
+/* All that is known of such a file; its frames begin at the offset. False when there is none. */
+bool journal_past_place(
+    const struct journal *journal, uint64_t file_no, struct journal_place *ret_place) MUST_USE;
 
 /* What the journal has done since it was opened. */
 struct journal_counts {

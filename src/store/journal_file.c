@@ -24,6 +24,7 @@ enum { FILE_BYTES_SPREAD = 4 };
 void journal_file_free(struct journal *journal, struct journal_file *file) {
     disk_close(journal->settings.disk, file->handle);
     disk_memory_free(file->mark);
+    journal_marks_free(file);
     list_remove_if_linked(&file->in_files);
     mem_free(file);
 }
@@ -94,6 +95,8 @@ bool journal_file_begin(struct journal *journal) {
     file->file_id = prng_next(&journal->prng);
     file->base_lsn = journal->next_base_lsn;
     file->position = 0;
+    file->end = file->index = 0;
+    journal_marks_free(file);
     journal->next_base_lsn += file->size;
     journal->active = file;
     journal->active_offset = FILE_FRAMES_AT;
@@ -105,7 +108,7 @@ bool journal_file_begin(struct journal *journal) {
         .end_lsn = file->base_lsn + FILE_FRAMES_AT,
         .crc = journal->header_crc,
     };
-    summaries_clear(&journal->summaries);
+    file_index_clear(&journal->index, file->size / FILE_INDEX_PART);
     journal->closing = false;
     journal->header_write = (struct journal_write){
         .request = {.kind = DISK_WRITE,
@@ -127,7 +130,7 @@ bool journal_file_begin(struct journal *journal) {
     return true;
 }
 
-static void submit_mark(struct journal *journal, struct journal_file *file) {
+void journal_file_mark(struct journal *journal, struct journal_file *file) {
     if (!file->handle) {
         int status = disk_open(journal->settings.disk, file->name, &file->handle);
         if (status == 0) status = disk_size(journal->settings.disk, file->handle, &file->size);
@@ -149,6 +152,7 @@ static void submit_mark(struct journal *journal, struct journal_file *file) {
     if (!file->mark) file->mark = disk_memory_new(FILE_HEADER_BYTES);
     file_header_encode(&mark, file->mark);
     file->state = JOURNAL_FILE_MARKING;
+    journal_marks_free(file);
     file->explains = file->file_no;
     file->mark_write = (struct journal_write){
         .request = {.kind = DISK_WRITE,
@@ -190,7 +194,7 @@ void journal_file_mark_abandoned(struct journal *journal) {
         if (file->failed) {
             journal_file_free(journal, file);
         } else {
-            submit_mark(journal, file);
+            journal_file_mark(journal, file);
         }
     }
 }
@@ -203,6 +207,7 @@ void journal_file_on_header(struct journal *journal, int status) {
         .end_lsn = begun->base_lsn + FILE_FRAMES_AT,
         .crc = journal->header_crc,
     };
+    begun->end = FILE_FRAMES_AT;
     if (!journal->settings.unwitnessed) journal->durable_lsn = journal->stable.end_lsn;
     journal->explained_file_no = journal->header_released_no;
     list_for_safe (struct journal_file, file, &journal->files, in_files) {
@@ -245,7 +250,7 @@ void journal_release(struct journal *journal, uint64_t file_no) {
         if (file->failed) {
             journal_file_free(journal, file);
         } else {
-            submit_mark(journal, file);
+            journal_file_mark(journal, file);
         }
         return;
     }

@@ -15,7 +15,9 @@ enum {
 
 enum journal_frame_flag {
     JOURNAL_FRAME_SEAL = 1,  /* nothing but a witness, written when there was nothing to write */
-    JOURNAL_FRAME_INDEX = 2, /* summaries of the file it ends */
+    JOURNAL_FRAME_INDEX = 2, /* of the file it ends: store/file_index.h */
+    JOURNAL_FRAME_COMPLETE =
+        4, /* the last of these frames: together they say what the file holds */
 };
 
 /* What a frame's header says. */

@@ -1,4 +1,4 @@
-/* journal_group: building frames: what was staged, summaries, or nothing but a witness.
+/* journal_group: building frames: what was staged, the file's index, or nothing but a witness.
  *
  * Settlements of a frame are gathered into as few records as possible. Within a frame their place
  * does not matter: it is there as a whole or not at all, and replay applies publishes first. */
@@ -6,13 +6,14 @@
 #include "store/journal_state.h"
 #include "store/plant.h"
 
-/* What taking so many staged records means for the frame and for the file's summaries. */
+/* What taking so many staged records means for the frame and for the file's index. */
 struct measure {
     uint32_t count;
     uint64_t record_bytes;
     uint64_t put_bytes;
     uint64_t targets;
-    uint32_t spans; /* settlements to be gathered */
+    uint64_t index_bytes; /* of runs and facts */
+    uint32_t spans;       /* settlements to be gathered */
 };
 
 size_t journal_group_frame_bytes(const struct journal *journal) {
@@ -21,16 +22,10 @@ size_t journal_group_frame_bytes(const struct journal *journal) {
     return (size_t)min_u64(JOURNAL_FRAME_BYTES, quarter);
 }
 
-/* Summaries in one INDEX frame. */
-static uint64_t index_capacity(const struct journal *journal) {
-    size_t room = journal_group_frame_bytes(journal) - JOURNAL_FRAME_HEADER_BYTES;
-    return (room - RECORD_HEADER_BYTES) / SUMMARY_BYTES;
-}
-
-uint64_t journal_group_index_bytes(const struct journal *journal, uint64_t summaries) {
-    uint64_t frames = summaries / index_capacity(journal) + 1;
-    uint64_t header_bytes = JOURNAL_FRAME_HEADER_BYTES + RECORD_HEADER_BYTES;
-    return summaries * SUMMARY_BYTES + frames * (header_bytes + JOURNAL_FRAME_BLOCK_BYTES);
+uint64_t journal_group_index_bytes(
+    const struct journal *journal, uint64_t summaries, uint64_t bytes) {
+    return file_index_frames_bytes(
+        &journal->index, journal_group_frame_bytes(journal), summaries, bytes);
 }
 
 static bool is_gathered(const struct journal_staged *staged) {
@@ -51,6 +46,8 @@ static struct measure take_measure(struct journal *journal, uint64_t room) {
         next.count++;
         next.put_bytes += staged->size;
         next.targets += staged->record.target_count;
+        next.index_bytes +=
+            file_index_cost(staged->record.type, staged->record.target_count, staged->size);
         if (is_gathered(staged)) {
             next.spans++;
         } else {
@@ -58,8 +55,8 @@ static struct measure take_measure(struct journal *journal, uint64_t room) {
         }
         size_t size = journal_frame_size(next.record_bytes + gathered_bytes(next.spans));
         if (i != 0 && size > journal_group_frame_bytes(journal)) break;
-        uint64_t summaries = journal->summaries.count + next.targets;
-        if (size + journal_group_index_bytes(journal, summaries) > room) break;
+        uint64_t index = journal_group_index_bytes(journal, next.targets, next.index_bytes);
+        if (size + index > room) break;
         taken = next;
     }
     return taken;
@@ -82,8 +79,8 @@ static size_t put_record(
     uint32_t crc = record_encode(record, slot->buffer + at);
     slot->frame.body_crc = journal_frame_fold(slot->frame.body_crc, crc);
     slot->frame.record_count++;
-    for (uint32_t i = 0; i < record->target_count; i++)
-        summaries_add(&journal->summaries, (uint8_t)record->type, &record->targets[i], size);
+    struct record_view view = record_view_of(record, slot->buffer + at);
+    file_index_add(&journal->index, &view, slot->buffer + at, journal->active_offset + at);
     return at + size;
 }
 
@@ -141,6 +138,8 @@ bool journal_group_build(struct journal *journal, struct journal_slot *slot, uin
         if (staged->record.type != RECORD_ACK) journal->urgent_count--;
         slot->position = staged->position;
     }
+    slot->first_position = journal->built_position + 1;
+    journal->built_position = slot->position;
     if (PLANTED(LOST_SETTLE) && spans > 1) spans--;
     at = put_spans(journal, slot, at, spans);
     finish_frame(slot, at);
@@ -153,16 +152,13 @@ bool journal_group_build(struct journal *journal, struct journal_slot *slot, uin
 }
 
 void journal_group_build_index(struct journal *journal, struct journal_slot *slot) {
-    uint32_t left = journal->summaries.count - journal->index_next;
-    size_t bytes = min_u64(left, index_capacity(journal)) * SUMMARY_BYTES;
-    uint8_t *body = bytes ? mem_raw(bytes) : NULL;
-    journal->index_next += summaries_encode(&journal->summaries, journal->index_next, body, bytes);
-    struct record record = {.type = RECORD_INDEX, .body = bytes_of(body, bytes)};
-    slot_prepare(slot, journal_frame_size(record_size(&record)));
-    size_t at = put_record(journal, slot, JOURNAL_FRAME_HEADER_BYTES, &record);
-    mem_free(body);
+    size_t room = journal_group_frame_bytes(journal) - JOURNAL_FRAME_HEADER_BYTES;
+    room = max_u64(room, file_index_least(&journal->index));
+    slot_prepare(slot, journal_frame_size(room));
+    size_t at = JOURNAL_FRAME_HEADER_BYTES;
+    at += file_index_put(&journal->index, slot->buffer + at, room, &slot->frame);
     finish_frame(slot, at);
-    slot->frame.flags = JOURNAL_FRAME_INDEX;
+    slot->frame.flags = file_index_flags(&journal->index);
     slot->put_bytes = 0;
     slot->position = 0;
 }

@@ -4,9 +4,9 @@
 
 #include "base/list.h"
 #include "base/prng.h"
+#include "store/file_index.h"
 #include "store/journal.h"
 #include "store/journal_frame.h"
-#include "store/summary.h"
 
 enum journal_write_kind { JOURNAL_WRITE_FRAME, JOURNAL_WRITE_HEADER, JOURNAL_WRITE_MARK };
 
@@ -35,7 +35,12 @@ struct journal_file {
     uint64_t file_no;
     uint64_t file_id;
     uint64_t base_lsn;
-    uint64_t position; /* the last stable one in it */
+    uint64_t position;          /* the last stable one in it */
+    uint64_t end;               /* of what is stable in it, as an offset */
+    uint64_t index;             /* where its first INDEX frame is, when it is stable, or 0 */
+    struct journal_mark *marks; /* of this run's frames, as they were sent last */
+    uint32_t mark_count;
+    uint32_t mark_capacity;
     bool released;     /* its mark says where the chain begins, and */
     uint64_t explains; /* is needed until a stable header names this file number as released, or
                           the mark of a later file is stable */
@@ -63,6 +68,7 @@ struct journal_slot {
     struct journal_frame frame;
     uint8_t *buffer;
     size_t capacity;
+    uint64_t first_position;
     uint64_t position; /* stable with this frame */
     uint64_t put_bytes;
     uint64_t sent_ms; /* when it was sent first */
@@ -94,6 +100,7 @@ struct journal {
     uint64_t staged_bytes;
     uint64_t unstable_bytes;
     uint64_t put_position;
+    uint64_t built_position; /* put into frames */
     uint64_t stable_position;
 
     struct journal_slot slots[JOURNAL_IN_FLIGHT_MAX]; /* in the order of their frames */
@@ -108,9 +115,8 @@ struct journal {
     uint32_t spare_count;
     struct journal_file *active;
     uint64_t active_offset;
-    bool closing;        /* the active file gets its INDEX frames */
-    uint32_t index_next; /* summaries written so far */
-    struct summaries summaries;
+    bool closing; /* the active file gets its INDEX frames */
+    struct file_index index;
     struct journal_write header_write;
     uint8_t *header;
     uint32_t header_crc;
@@ -154,6 +160,9 @@ bool journal_file_begin(struct journal *journal);
 /* The header of the active file is written; `status` as the disk gave it. */
 void journal_file_on_header(struct journal *journal, int status);
 
+/* Marks a file that is not needed any more. */
+void journal_file_mark(struct journal *journal, struct journal_file *file);
+
 /* A mark is written. */
 void journal_file_on_mark(struct journal *journal, struct journal_file *file, int status);
 
@@ -178,6 +187,15 @@ void journal_file_free(struct journal *journal, struct journal_file *file);
 /* Marks files that were cut off, once a successor explains that. */
 void journal_file_mark_abandoned(struct journal *journal);
 
+/* Notes that a frame that begins with `position` is sent to an offset of the file. */
+void journal_mark_put(struct journal_file *file, uint64_t position, uint64_t offset);
+
+/* Forgets where everything was sent that is not stable. */
+void journal_marks_cut(struct journal *journal);
+
+/* Forgets the file's marks. */
+void journal_marks_free(struct journal_file *file);
+
 /* Encodes as many staged records into a free slot as a frame takes and `room` bytes of the file
  * allow, summaries included. False when not even the first fits. */
 bool journal_group_build(struct journal *journal, struct journal_slot *slot, uint64_t room);
@@ -188,8 +206,10 @@ void journal_group_build_index(struct journal *journal, struct journal_slot *slo
 /* Encodes a SEAL frame. */
 void journal_group_build_seal(struct journal *journal, struct journal_slot *slot);
 
-/* The bytes that INDEX frames for so many summaries take at most. */
-uint64_t journal_group_index_bytes(const struct journal *journal, uint64_t summaries);
+/* The bytes that INDEX frames take at most, when there are so many more summaries, and so many more
+ * bytes of runs and facts. */
+uint64_t journal_group_index_bytes(
+    const struct journal *journal, uint64_t summaries, uint64_t bytes);
 
 /* Whether there is something to write, or a file is wanted all the same. */
 bool journal_needs_file(const struct journal *journal);

@@ -61,8 +61,9 @@ static bool target_is_sound(uint8_t type, const struct record_target *target) {
     return target->count != 0 && target->count <= room;
 }
 
-/* A manifest is made of whole entries; all other bodies are the owner's. */
+/* Manifests are made of whole entries; all other bodies are the owner's. */
 static bool body_is_sound(uint8_t type, size_t size) {
+    if (type == RECORD_CATALOG) return size % RECORD_CATALOG_ENTRY_BYTES == 0;
     return type != RECORD_MANIFEST || size % RECORD_MANIFEST_ENTRY_BYTES == 0;
 }
 
@@ -130,6 +131,25 @@ uint32_t record_encode(const struct record *record, uint8_t *at) {
     uint32_t crc = crc32c(at + covered_from(), size - covered_from());
     le_put_u32(at + AT_CRC, crc);
     return crc;
+}
+
+struct record_view record_view_of(const struct record *record, const uint8_t *at) {
+    size_t target_bytes = target_bytes_of(record);
+    size_t targets = record->target_count * target_bytes;
+    const uint8_t *head = at + RECORD_HEADER_BYTES + targets;
+    return (struct record_view){
+        .type = (uint8_t)record->type,
+        .flags = record->flags,
+        .target_count = record->target_count,
+        .target_bytes = (uint8_t)target_bytes,
+        .targets = at + RECORD_HEADER_BYTES,
+        .message_id = record->message_id,
+        .expiry_ms = record->expiry_ms,
+        .head = bytes_of(head, record->head.size),
+        .body = bytes_of(head + record->head.size, record->body.size),
+        .checksum = le_get_u32(at + AT_CRC),
+        .size = (uint32_t)record_size(record),
+    };
 }
 
 struct record_target record_view_target(const struct record_view *view, uint32_t at) {

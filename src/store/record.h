@@ -12,6 +12,7 @@ enum {
     RECORD_POINT_BYTES = 16,
     RECORD_SPAN_BYTES = 24,
     RECORD_MANIFEST_ENTRY_BYTES = 16, /* {segment number u64, file id u64} */
+    RECORD_CATALOG_ENTRY_BYTES = 32,  /* the same, {end u64, index u64} */
     RECORD_TARGETS_MAX = 65535,       /* they are counted in 16 bits */
     /* A frame of the largest record, with its header and padding, takes 4 MiB. */
     RECORD_BYTES_MAX = 4 * 1024 * 1024 - 4096,
@@ -83,6 +84,9 @@ size_t record_size(const struct record *record);
 
 /* Writes a valid record; `at` has record_size() bytes. Gives the checksum for the frame. */
 uint32_t record_encode(const struct record *record, uint8_t *at);
+
+/* The record as it would be read where it was encoded, without reading it. */
+struct record_view record_view_of(const struct record *record, const uint8_t *at);
 
 /* Reads the record at the beginning of `bytes`, of which nothing is believed. `ret_view` is
  * complete only for RECORD_GOOD; for RECORD_UNKNOWN its type and size are set. */

@@ -45,6 +45,12 @@ struct recover_settings {
     uint8_t node_id[FILE_NODE_ID_BYTES];
     bool salvage;
     bool read_only; /* only looks: nothing is made stable, and no journal may follow */
+    /* Of files that say at their ends what they hold, only that is read: facts are replayed from
+     * there, as far as they still tell something and in no order; messages are not but for those
+     * that are in two files (recover_runs tells where they are); what is damaged in them is found
+     * when it is read. Everything is read all the same when something is damaged, and when
+     * salvaging. */
+    bool by_index;
 };
 
 enum recover_verdict {
@@ -74,23 +80,48 @@ const char *recover_damage_text(enum recover_damage_kind kind);
 
 /* A record with the place where it was found. Borrowed for the call. */
 struct recover_record {
-    bool in_segment;
+    bool in_segment; /* or in a journal file that was kept, which counts as one */
+    bool kept;
     uint16_t shard;
-    uint64_t file_no; /* or the segment's number */
-    uint64_t lsn;     /* of its frame; in a segment its offset */
+    uint64_t file_no;   /* or the segment's number */
+    uint64_t lsn;       /* of its frame; in a segment its offset */
+    uint64_t offset;    /* of its frame in the file */
+    uint64_t record_at; /* of itself in the file */
     const struct record_view *view;
 };
 
 typedef void (*recover_record_fn)(void *context, const struct recover_record *record);
 
-/* Gives the records whose types are in `types` (RECORD_BIT): those of all segments, then those of
- * the chains, writer by writer, each file's in the order they were put. May be called as often and
+/* Gives the records whose types are in `types` (RECORD_BIT): those of all segments, then of journal
+ * files that were kept, but for manifests, then those of the chains, writer by writer, each file's
+ * in the order they were put. May be called as often and
  * for whatever types one likes: who asks for all but PUB and PART first knows what is settled, and
  * takes memory only for what lives. What a crash has interrupted is there twice, in a segment and
  * in the chain. Nothing may be damaged, or salvaging have been asked for. 0, or -EIO when a second
  * reading does not give what the first did. */
 int recover_replay(
     struct recovery *recovery, uint32_t types, recover_record_fn found, void *context) MUST_USE;
+
+/* Consecutive messages of one queue in a file of which only the index was read: none is missing,
+ * and their records, PARTs included, lie within the bytes, perhaps with others. */
+struct recover_run {
+    bool in_segment; /* these four as in struct recover_record */
+    bool kept;
+    uint16_t shard;
+    uint64_t file_no;
+    uint64_t queue;
+    uint64_t first_seq;
+    uint32_t count;
+    uint64_t offset; /* in the file */
+    uint32_t bytes;
+};
+
+typedef void (*recover_run_fn)(void *context, const struct recover_run *run);
+
+/* Gives the runs of the files of which only the index was read, in the order of recover_replay;
+ * whether a message of them lives, facts say. 0, or -EIO when a second reading does not give what
+ * the first did. */
+int recover_runs(struct recovery *recovery, recover_run_fn found, void *context) MUST_USE;
 
 /* The number of writers that left something, and the name of one. */
 uint32_t recover_shard_count(const struct recovery *recovery);
@@ -103,18 +134,23 @@ void recover_past(const struct recovery *recovery, uint16_t shard, struct journa
 /* The name of a file that is free to be used by that writer, or NULL; each is given once. */
 const char *recover_take_spare(struct recovery *recovery, uint16_t shard);
 
-/* A segment that its writer's last manifest lists. */
+/* A segment that its writer's last manifest lists, or a journal file that it says was kept. */
 struct recover_segment {
+    bool kept;
     uint16_t shard;
-    uint64_t number;
+    uint64_t number; /* of a kept one the journal file's */
     uint64_t file_id;
     uint64_t bytes; /* of the file */
+    uint64_t end;   /* of what counts in it, and */
+    uint64_t index; /* where its first INDEX frame is, or 0: as the manifest has to say again */
+    bool indexed;   /* only that was read */
     bool damaged;   /* only when salvaging: as long as it is listed, so it is reported */
     char name[DISK_NAME_BYTES_MAX];
 };
 
-/* The segments that are there, by writer and number. Where the chain that had the manifest is
- * damaged, every segment of its writer counts for one. */
+/* The segments that are there, by writer and number, then the kept journal files. Where the chain
+ * that had the manifest is damaged, every segment of its writer counts for one, and so do its
+ * journal files from before the chain. */
 uint32_t recover_segment_count(const struct recovery *recovery);
 void recover_segment_at(
     const struct recovery *recovery, uint32_t at, struct recover_segment *ret_segment);
@@ -141,7 +177,9 @@ uint32_t recover_file_count(const struct recovery *recovery);
 void recover_file_at(
     const struct recovery *recovery, uint32_t at, struct recover_file_report *ret_report);
 
-/* Removes files whose making was interrupted, and segments that no manifest lists. 0 or -errno. */
+/* Removes files whose making was interrupted, and segments and journal files from before the chain
+ * that no manifest lists: the latter may have second names elsewhere, and are not written again. 0
+ * or -errno. */
 int recover_sweep(struct recovery *recovery) MUST_USE;
 
 struct recover_counts {

@@ -56,7 +56,7 @@ static void on_name(void *context, const char *name) {
 /* One of the file's first two blocks. A block that cannot be read is a bad one. */
 static enum file_header_fault read_block(
     struct recovery *recovery, struct recover_file *file, uint64_t at, struct file_header *ret) {
-    recover_reader_set(&recovery->reader, file);
+    recover_reader_set(recovery, &recovery->reader, file);
     const uint8_t *block = recover_reader_get(recovery, &recovery->reader, at, FILE_HEADER_BYTES);
     if (!block) return FILE_HEADER_BAD;
     enum file_header_fault fault = file_header_parse(block, ret);
@@ -101,6 +101,12 @@ static void judge_file(struct recovery *recovery, struct recover_file *file) {
     }
 }
 
+/* Files are open only while they are read: there may be more than a process may open. */
+static void close_file(struct recovery *recovery, struct recover_file *file) {
+    disk_close(recovery->settings.disk, file->handle);
+    file->handle = NULL;
+}
+
 static int open_file(struct recovery *recovery, struct recover_file *file) {
     struct disk *disk = recovery->settings.disk;
     int status = disk_open(disk, file->name, &file->handle);
@@ -119,11 +125,12 @@ int recover_files_load(struct recovery *recovery) {
     for (uint32_t i = 0; i < recovery->file_count && status == 0; i++) {
         status = open_file(recovery, recovery->files[i]);
         if (status == 0) judge_file(recovery, recovery->files[i]);
+        close_file(recovery, recovery->files[i]);
     }
     for (uint32_t i = 0; i < recovery->segment_count && status == 0; i++) {
         status = open_file(recovery, recovery->segments[i]);
         if (status == 0) recover_segment_judge(recovery, recovery->segments[i]);
-        recover_segment_close(recovery, recovery->segments[i]);
+        close_file(recovery, recovery->segments[i]);
     }
     return status;
 }
@@ -146,8 +153,9 @@ static struct recover_chain *chain_of(struct recovery *recovery, uint16_t shard)
     return chain;
 }
 
-/* All live files of the writer, oldest first, into chain->files. */
+/* All live files of the writer, oldest first. */
 static void gather_live(struct recovery *recovery, struct recover_chain *chain) {
+    chain->live = mem_new_array(recovery->file_count, sizeof(struct recover_file *));
     chain->files = mem_new_array(recovery->file_count, sizeof(struct recover_file *));
     uint64_t unknown_bytes = 0;
     for (uint32_t i = 0; i < recovery->file_count; i++) {
@@ -161,22 +169,24 @@ static void gather_live(struct recovery *recovery, struct recover_chain *chain) 
             chain->last_file_no = max_u64(chain->last_file_no, file->header.file_no);
         }
         if (file->kind == RECOVER_FILE_LIVE && file->header.shard == chain->shard)
-            chain->files[chain->count++] = file;
+            chain->live[chain->live_count++] = file;
     }
     /* Files whose headers are gone may have had the next places: these are not used again. */
     chain->next_base_lsn += unknown_bytes;
-    qsort(chain->files, chain->count, sizeof *chain->files, by_base);
+    qsort(chain->live, chain->live_count, sizeof *chain->live, by_base);
 }
 
+/* The youngest of that number: tearing a header twice may bring back one that never was whole. */
 static struct recover_file *predecessor_of(
     struct recover_chain *chain, const struct recover_file *file) {
-    for (uint32_t i = 0; i < chain->count; i++) {
-        struct recover_file *other = chain->files[i];
+    struct recover_file *found = NULL;
+    for (uint32_t i = 0; i < chain->live_count; i++) {
+        struct recover_file *other = chain->live[i];
         if (other->header.file_no == file->header.prev_file_no &&
             other->header.base_lsn < file->header.base_lsn)
-            return other;
+            found = other;
     }
-    return NULL;
+    return found;
 }
 
 /* Whether a mark says that the file was released. That mark is needed until a header of the same
@@ -192,18 +202,10 @@ static bool is_marked(struct recovery *recovery, uint16_t shard, uint64_t file_n
     return found;
 }
 
-/* The youngest live file that is older than all in the chain: where salvaging goes on. */
-static struct recover_file *next_older(struct recover_chain *chain, struct recover_file *file) {
-    struct recover_file *older = NULL;
-    for (uint32_t i = 0; i < chain->count && chain->files[i] != file; i++)
-        if (chain->files[i]->header.file_no > chain->released_file_no) older = chain->files[i];
-    return older;
-}
-
-/* Walks back from the youngest file and marks what belongs to the chain. */
-static void walk_back(struct recovery *recovery, struct recover_chain *chain) {
-    struct recover_file *file = chain->files[chain->count - 1];
-    chain->released_file_no = file->header.released_file_no;
+/* Walks back from a file and marks what belongs to the chain, until its beginning or a gap. */
+static void walk_back(
+    struct recovery *recovery, struct recover_chain *chain, struct recover_file *file) {
+    chain->gap = NULL;
     for (;;) {
         file->in_chain = true;
         uint64_t prev_no = file->header.prev_file_no;
@@ -212,39 +214,18 @@ static void walk_back(struct recovery *recovery, struct recover_chain *chain) {
         if (prev) prev->successor = file;
         if (!prev && is_marked(recovery, chain->shard, prev_no)) return;
         if (!prev) {
-            struct recover_damage *damage = recover_damage_add(recovery, RECOVER_MISSING, NULL, 0);
-            if (damage) {
-                damage->shard = chain->shard;
-                damage->file_no = prev_no;
-                damage->lsn = file->header.prev_end_lsn;
-            }
-            prev = next_older(chain, file);
+            chain->gap = file;
+            return;
         }
-        if (!prev) return;
         file = prev;
     }
 }
 
-/* What is not in the chain was cut off or released; the others are kept in order. */
-static void keep_chain(struct recover_chain *chain) {
-    chain->past_files = mem_new_array(chain->count + 1, sizeof *chain->past_files);
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < chain->count; i++) {
-        struct recover_file *file = chain->files[i];
-        if (file->in_chain) {
-            chain->files[kept++] = file;
-        } else {
-            file->cut_off = true;
-        }
-        struct journal_past_file *past = &chain->past_files[chain->past_count++];
-        *past = (struct journal_past_file){
-            .file_no = file->header.file_no,
-            .file_id = file->header.file_id,
-            .base_lsn = file->header.base_lsn,
-        };
-        memcpy(past->name, file->name, sizeof past->name);
-    }
-    chain->count = kept;
+/* What is in the chain, oldest first. */
+static void list_chain(struct recover_chain *chain) {
+    chain->count = 0;
+    for (uint32_t i = 0; i < chain->live_count; i++)
+        if (chain->live[i]->in_chain) chain->files[chain->count++] = chain->live[i];
 }
 
 void recover_chains_form(struct recovery *recovery) {
@@ -254,8 +235,92 @@ void recover_chains_form(struct recovery *recovery) {
     for (uint32_t i = 0; i < recovery->chain_count; i++) {
         struct recover_chain *chain = &recovery->chains[i];
         gather_live(recovery, chain);
-        walk_back(recovery, chain);
-        keep_chain(chain);
-        chain->released_file_no = chain->files[0]->header.file_no - 1;
+        struct recover_file *last = chain->live[chain->live_count - 1];
+        chain->released_file_no = last->header.released_file_no;
+        walk_back(recovery, chain, last);
+        list_chain(chain);
+    }
+}
+
+/* The youngest live file that is older than all in the chain: where salvaging goes on. */
+static struct recover_file *next_older(struct recover_chain *chain) {
+    struct recover_file *older = NULL;
+    for (uint32_t i = 0; i < chain->live_count && chain->live[i] != chain->gap; i++)
+        if (chain->live[i]->header.file_no > chain->released_file_no) older = chain->live[i];
+    return older;
+}
+
+void recover_chain_form_on(struct recovery *recovery, struct recover_chain *chain) {
+    struct recover_damage *damage = recover_damage_add(recovery, RECOVER_MISSING, NULL, 0);
+    if (damage) {
+        damage->shard = chain->shard;
+        damage->file_no = chain->gap->header.prev_file_no;
+        damage->lsn = chain->gap->header.prev_end_lsn;
+    }
+    struct recover_file *older = next_older(chain);
+    chain->gap = NULL;
+    if (older) walk_back(recovery, chain, older);
+    list_chain(chain);
+}
+
+void recover_scan_forget(struct recovery *recovery, struct recover_file *file) {
+    recovery->counts.frames -= file->frames;
+    recovery->counts.records -= file->records;
+    recovery->counts.bytes -= file->bytes;
+    file->frames = file->records = file->bytes = 0;
+    file->stretch_count = file->piece_count = 0;
+    file->index = 0;
+    file->indexed = false;
+}
+
+/* Whether the manifest says that the file was kept, and that it ends where its scan has ended. */
+static bool is_kept_as_scanned(const struct recover_chain *chain, const struct recover_file *file) {
+    for (uint32_t i = 0; i < chain->manifest_count; i++) {
+        const struct segment_ref *ref = &chain->manifest[i];
+        bool same = ref->number == (SEGMENT_REF_KEPT | file->header.file_no) &&
+                    ref->file_id == file->header.file_id;
+        if (same && ref->end == file->end) return true;
+    }
+    return false;
+}
+
+/* Who names a file as kept has released all before it, and it is to be read as a segment is. */
+void recover_chain_trim(struct recovery *recovery, struct recover_chain *chain) {
+    for (uint32_t i = 0; i < chain->count; i++) {
+        struct recover_file *file = chain->files[i];
+        if (file->header.file_no > chain->manifest_released) continue;
+        file->in_chain = file->cut_off = false;
+        file->scanned = is_kept_as_scanned(chain, file);
+        if (file->scanned) continue;
+        recover_scan_forget(recovery, file);
+        recovery->counts.files--;
+    }
+    list_chain(chain);
+    chain->released_file_no = chain->files[0]->header.file_no - 1;
+}
+
+/* What is not in the chain and not kept was cut off or released. From before the chain it may have
+ * been kept once, and is not to be written again. */
+void recover_past_form(struct recovery *recovery, struct recover_chain *chain, bool doubtful) {
+    uint64_t first_no = chain->files[0]->header.file_no;
+    chain->past_files = mem_new_array(chain->live_count + 1, sizeof *chain->past_files);
+    for (uint32_t i = 0; i < chain->live_count; i++) {
+        struct recover_file *file = chain->live[i];
+        if (file->listed) continue;
+        if (file->header.file_no < first_no) {
+            if (!file->mark_needed && !doubtful) recover_leftover_add(recovery, file->name);
+            continue;
+        }
+        struct journal_past_file *past = &chain->past_files[chain->past_count++];
+        *past = (struct journal_past_file){
+            .file_no = file->header.file_no,
+            .file_id = file->header.file_id,
+            .base_lsn = file->header.base_lsn,
+            .bytes = file->size,
+            .end = file->end,
+            .index = file->index,
+            .abandoned = file->cut_off || !file->in_chain,
+        };
+        memcpy(past->name, file->name, sizeof past->name);
     }
 }

@@ -20,6 +20,10 @@ struct scan {
     uint32_t crc;      /* of the header before */
     bool crc_known;    /* not behind a gap */
     bool ended;        /* torn: nothing behind counts */
+    bool older;        /* behind a gap: not where the chain ends */
+    bool manifests;    /* those that are met count */
+    bool by_index;     /* only the index is read */
+    bool nonsense;     /* it says what cannot be */
     uint32_t types;    /* RECORD_BIT of what the good frame at the place holds */
     uint64_t last_lsn; /* of the frame before, for PLANTED(TAIL_CUT_EARLY) */
     uint32_t last_crc;
@@ -80,7 +84,7 @@ static void stretch_add(struct recover_file *file, const struct recover_stretch 
 static bool file_bears_witness(
     struct scan *scan, struct recover_file *file, uint64_t from, uint64_t lsn) {
     struct recovery *recovery = scan->recovery;
-    recover_reader_set(&recovery->search_reader, file);
+    recover_reader_set(recovery, &recovery->search_reader, file);
     uint64_t at = from;
     for (; at + JOURNAL_FRAME_BLOCK_BYTES <= file->size; at += JOURNAL_FRAME_BLOCK_BYTES) {
         const uint8_t *block =
@@ -123,7 +127,7 @@ static uint64_t find_resumption(struct scan *scan) {
     struct recover_file *file = scan->file;
     uint64_t end = min_u64(scan->limit, file->size);
     uint64_t at = scan->at + JOURNAL_FRAME_BLOCK_BYTES;
-    recover_reader_set(&recovery->search_reader, file);
+    recover_reader_set(recovery, &recovery->search_reader, file);
     for (; at + JOURNAL_FRAME_BLOCK_BYTES <= end; at += JOURNAL_FRAME_BLOCK_BYTES) {
         struct recover_reader *reader = &recovery->search_reader;
         const uint8_t *bytes = recover_reader_get(recovery, reader, at, JOURNAL_FRAME_BLOCK_BYTES);
@@ -179,26 +183,51 @@ static void pass_damage(struct scan *scan, enum frame_finding finding,
 
 static void note_end(struct scan *scan) {
     struct recover_chain *chain = scan->chain;
+    scan->file->end = scan->at;
+    if (scan->older) return;
+    chain->end_index_lsn = scan->file->index ? scan->file->header.base_lsn + scan->file->index : 0;
     chain->end_file_no = scan->file->header.file_no;
     chain->end_lsn = scan->file->header.base_lsn + scan->at;
     chain->end_crc = scan->crc;
 }
 
-/* The last manifest of a chain says which segments there are. */
-static void on_manifest(struct recover_chain *chain, struct bytes body) {
-    chain->manifest_count = segment_ref_count(body);
+/* The last manifest of a chain says which segments there are. Nobody has kept the file that he
+ * writes to. */
+static void on_manifest(struct scan *scan, const struct record_view *view) {
+    struct recover_chain *chain = scan->chain;
+    uint64_t released = manifest_released(view);
+    chain->has_manifest = true;
+    chain->manifest_released = released < scan->file->header.file_no ? released : 0;
+    if (PLANTED(KEPT_UNEXPLAINED)) chain->manifest_released = 0;
+    chain->manifest_count = manifest_count(view);
     if (chain->manifest_count == 0) return;
     chain->manifest = mem_resize(chain->manifest, chain->manifest_count * sizeof *chain->manifest);
     for (uint32_t i = 0; i < chain->manifest_count; i++) {
-        chain->manifest[i] = segment_ref_at(body, i);
-        chain->last_segment_number = max_u64(chain->last_segment_number, chain->manifest[i].number);
+        struct segment_ref ref = manifest_at(view, i);
+        chain->manifest[i] = ref;
+        if ((ref.number & SEGMENT_REF_KEPT) == 0)
+            chain->last_segment_number = max_u64(chain->last_segment_number, ref.number);
+    }
+}
+
+/* Remembers where pieces are of messages that lie in two files. */
+static void on_runs(struct scan *scan, struct bytes body) {
+    struct recover_file *file = scan->file;
+    for (uint32_t i = 0; i < file_run_count(body); i++) {
+        struct file_run run = file_run_at(body, i);
+        scan->nonsense = scan->nonsense || !recover_run_is_sound(file, &run);
+        if (run.count != 0 || scan->nonsense) continue;
+        file->pieces = mem_resize(file->pieces, (file->piece_count + 1) * sizeof *file->pieces);
+        file->pieces[file->piece_count++] = run;
     }
 }
 
 static void on_good_record(void *context, const struct record_view *view) {
     struct scan *scan = context;
-    if (view->type < 32) scan->types |= RECORD_BIT(view->type);
-    if (view->type == RECORD_MANIFEST && scan->chain) on_manifest(scan->chain, view->body);
+    if (view->type < 31) scan->types |= RECORD_BIT(view->type);
+    if (view->type == RECORD_RUNS) scan->types |= RECOVER_RUNS_BIT;
+    if (view->type == RECORD_RUNS && scan->by_index) on_runs(scan, view->body);
+    if (scan->manifests && manifest_is(view->type)) on_manifest(scan, view);
 }
 
 static void pass_good(struct scan *scan, const struct journal_frame *frame) {
@@ -212,9 +241,12 @@ static void pass_good(struct scan *scan, const struct journal_frame *frame) {
     scan->last_lsn = scan->at;
     scan->crc = bytes ? journal_frame_crc(bytes) : 0;
     scan->crc_known = bytes != NULL;
+    if ((frame->flags & JOURNAL_FRAME_INDEX) != 0 && scan->file->index == 0)
+        scan->file->index = scan->at;
     scan->at += frame->size;
     scan->file->frames++;
     scan->file->records += frame->record_count;
+    scan->file->bytes += frame->size;
     recovery->counts.frames++;
     recovery->counts.records += frame->record_count;
     recovery->counts.bytes += frame->size;
@@ -235,7 +267,7 @@ static bool report_headless(struct scan *scan, uint64_t lsn) {
     for (uint32_t i = 0; i < recovery->file_count; i++) {
         struct recover_file *file = recovery->files[i];
         if (file->kind != RECOVER_FILE_HEADLESS) continue;
-        recover_reader_set(reader, file);
+        recover_reader_set(recovery, reader, file);
         bool found = false;
         uint64_t at = FILE_FRAMES_AT;
         for (; !found && at < file->size; at += JOURNAL_FRAME_BLOCK_BYTES) {
@@ -277,13 +309,121 @@ static void judge_bad(struct scan *scan, enum frame_finding finding,
     scan->ended = true;
 }
 
-static void scan_file(struct scan *scan) {
-    recover_reader_set(&scan->recovery->reader, scan->file);
-    scan->at = FILE_FRAMES_AT;
+/* ---- by index ---- */
+
+/* Whether a later header or frame says that everything below was stable. Without one it may be that
+ * the index has reached the disk, and not all that it is about. */
+static bool is_witnessed(struct scan *scan, uint64_t lsn) {
+    struct recovery *recovery = scan->recovery;
+    for (uint32_t i = 0; i < scan->chain->live_count; i++)
+        if (scan->chain->live[i]->header.durable_lsn >= lsn) return true;
+    struct recover_file *next = scan->file->successor;
+    struct recover_reader *reader = &recovery->search_reader;
+    recover_reader_set(recovery, reader, next);
+    uint64_t at = FILE_FRAMES_AT;
+    while (at + JOURNAL_FRAME_BLOCK_BYTES <= next->size) {
+        struct journal_frame frame;
+        const uint8_t *block = recover_reader_get(recovery, reader, at, JOURNAL_FRAME_BLOCK_BYTES);
+        if (!block || !header_at(next, block, at, &frame)) return false;
+        if (frame.durable_lsn >= lsn) return true;
+        at += frame.size;
+    }
+    return false;
+}
+
+/* Whether the frames from the place to the limit are the index, and say that it is complete. */
+static bool is_index(struct scan *scan) {
+    bool complete = false;
+    while (scan->at < scan->limit && !complete) {
+        struct journal_frame frame;
+        struct journal_frame_verdict verdict;
+        if (look(scan, &frame, &verdict) != FRAME_GOOD) return false;
+        if ((frame.flags & JOURNAL_FRAME_INDEX) == 0) return false;
+        const uint8_t *bytes = recover_reader_get(
+            scan->recovery, &scan->recovery->reader, scan->at, JOURNAL_FRAME_BLOCK_BYTES);
+        if (!bytes) return false;
+        complete = (frame.flags & JOURNAL_FRAME_COMPLETE) != 0;
+        scan->crc = journal_frame_crc(bytes);
+        scan->crc_known = true;
+        scan->at += frame.size;
+    }
+    return complete && scan->at == scan->limit;
+}
+
+static void ignore_record(void *context, const struct record_view *view, uint64_t record_at) {
+    (void)context;
+    (void)view;
+    (void)record_at;
+}
+
+static bool pieces_are_good(struct scan *scan) {
+    struct recover_file *file = scan->file;
+    struct recover_reader *reader = &scan->recovery->search_reader;
+    recover_reader_set(scan->recovery, reader, file);
+    for (uint32_t i = 0; i < file->piece_count; i++)
+        if (!recover_piece_walk(scan->recovery, reader, &file->pieces[i], ignore_record, NULL))
+            return false;
+    return true;
+}
+
+/* Reads the index at an offset that a header or a manifest names, up to the limit, instead of the
+ * whole file. False when it is not all there: then the file is to be read. */
+static bool scan_index(struct scan *scan, uint64_t index_at) {
+    const struct recover_file *file = scan->file;
+    bool possible = scan->recovery->settings.by_index && index_at % DISK_BLOCK_BYTES == 0 &&
+                    index_at >= FILE_HEADER_BYTES && index_at < scan->limit &&
+                    scan->limit <= file->size;
+    if (!possible) return false;
+    scan->at = index_at;
+    scan->crc_known = false;
+    if (!is_index(scan)) return false;
+    scan->at = index_at;
+    scan->crc_known = false;
+    scan->by_index = true;
+    scan->nonsense = false;
+    while (scan->at < scan->limit) {
+        struct journal_frame frame;
+        const uint8_t *bytes = recover_reader_get(
+            scan->recovery, &scan->recovery->reader, scan->at, JOURNAL_FRAME_BLOCK_BYTES);
+        check(bytes && journal_frame_parse(bytes, &frame));
+        pass_good(scan, &frame);
+    }
+    scan->by_index = false;
+    scan->file->indexed = !scan->nonsense && pieces_are_good(scan);
+    if (!scan->file->indexed) recover_scan_forget(scan->recovery, scan->file);
+    return scan->file->indexed;
+}
+
+/* A file of the chain, whose successor says where its index is. */
+static bool scan_by_index(struct scan *scan) {
+    const struct recover_file *next = scan->file->successor;
+    uint64_t base = scan->file->header.base_lsn;
+    bool said = next && next->header.prev_index_lsn > base;
+    if (!scan->recovery->settings.by_index || !said) return false;
+    bool witnessed = is_witnessed(scan, next->header.prev_end_lsn);
+    if (!witnessed && !PLANTED(INDEX_UNWITNESSED)) return false;
+    return scan_index(scan, next->header.prev_index_lsn - base);
+}
+
+static void scan_begin(struct scan *scan, uint64_t at) {
+    recover_reader_set(scan->recovery, &scan->recovery->reader, scan->file);
+    scan->at = at;
     scan->crc = scan->file->header_crc;
-    scan->crc_known = true;
+    scan->crc_known = scan->file->header_crc != 0;
     scan->last_lsn = 0;
+}
+
+/* ---- files of a chain ---- */
+
+static void scan_file(struct scan *scan) {
+    scan_begin(scan, FILE_FRAMES_AT);
     scan->recovery->counts.files++;
+    if (scan_by_index(scan)) {
+        note_end(scan);
+        return;
+    }
+    scan_begin(scan, FILE_FRAMES_AT);
+    uint64_t damages = scan->recovery->damage_count;
     while (!scan->ended && scan->at < scan->limit) {
         struct journal_frame frame;
         struct journal_frame_verdict verdict;
@@ -294,6 +434,7 @@ static void scan_file(struct scan *scan) {
             judge_bad(scan, finding, &frame, verdict.offset);
         }
     }
+    scan->file->damaged = scan->recovery->damage_count != damages;
     note_end(scan);
 }
 
@@ -306,20 +447,33 @@ static void check_join(struct scan *scan) {
     recover_damage_add(scan->recovery, RECOVER_BAD_FRAME, scan->file, scan->at);
 }
 
-void recover_chain_scan(struct recovery *recovery, struct recover_chain *chain) {
-    struct scan scan = {.recovery = recovery, .chain = chain};
-    for (uint32_t i = 0; i < chain->count; i++) {
+/* The first `count` files of the chain. What is younger has been looked at, and decides where the
+ * chain ends. */
+static void scan_part(struct recovery *recovery, struct recover_chain *chain, uint32_t count) {
+    struct scan scan = {.recovery = recovery,
+        .chain = chain,
+        .older = count < chain->count,
+        .manifests = !chain->has_manifest};
+    for (uint32_t i = 0; i < count; i++) {
         scan.file = chain->files[i];
         if (scan.ended) {
             scan.file->cut_off = true;
             continue;
         }
         const struct recover_file *next = scan.file->successor;
-        bool broken = !next && i + 1 < chain->count;
         scan.limit = next ? next->header.prev_end_lsn - scan.file->header.base_lsn : UINT64_MAX;
         scan_file(&scan);
         check_join(&scan);
-        if (broken) scan.ended = false;
+    }
+}
+
+void recover_chain_scan(struct recovery *recovery, struct recover_chain *chain) {
+    scan_part(recovery, chain, chain->count);
+    /* The manifest may say that what is not there is not missed. */
+    while (chain->gap && chain->gap->header.prev_file_no > chain->manifest_released) {
+        uint32_t scanned = chain->count;
+        recover_chain_form_on(recovery, chain);
+        scan_part(recovery, chain, chain->count - scanned);
     }
 }
 
@@ -327,11 +481,10 @@ void recover_chain_scan(struct recovery *recovery, struct recover_chain *chain) 
  * damage, and so is what ends too early or too late. */
 void recover_segment_scan(struct recovery *recovery, struct recover_file *file) {
     struct scan scan = {.recovery = recovery, .file = file, .limit = file->size};
-    recover_reader_set(&recovery->reader, file);
-    scan.at = SEGMENT_FRAMES_AT;
-    scan.crc = file->header_crc;
-    scan.crc_known = true;
+    scan_begin(&scan, SEGMENT_FRAMES_AT);
     recovery->counts.files++;
+    if (scan_index(&scan, file->header.prev_index_lsn)) return;
+    scan_begin(&scan, SEGMENT_FRAMES_AT);
     uint64_t damages = recovery->damage_count;
     bool sealed = false;
     while (scan.at < scan.limit) {
@@ -353,6 +506,35 @@ void recover_segment_scan(struct recovery *recovery, struct recover_file *file) 
     file->damaged = recovery->damage_count != damages;
 }
 
+/* A kept journal file was stable up to its end before anybody named it as kept. Of one that is in
+ * doubt nobody knows where it ends. */
+void recover_kept_scan(struct recovery *recovery, struct recover_file *file) {
+    struct scan scan = {.recovery = recovery, .file = file, .limit = file->end};
+    uint64_t damages = recovery->damage_count;
+    scan_begin(&scan, FILE_FRAMES_AT);
+    recovery->counts.files++;
+    if (scan_index(&scan, file->index_said)) return;
+    scan_begin(&scan, FILE_FRAMES_AT);
+    bool known = file->end >= scan.at && file->end <= file->size;
+    while (known && scan.at < scan.limit) {
+        struct journal_frame frame;
+        struct journal_frame_verdict verdict;
+        enum frame_finding finding = look(&scan, &frame, &verdict);
+        if (finding == FRAME_GOOD) {
+            pass_good(&scan, &frame);
+        } else if (file->doubtful || PLANTED(SEGMENT_TORN)) {
+            break;
+        } else {
+            pass_damage(&scan, finding, &frame, verdict.offset);
+        }
+    }
+    bool whole = known && (scan.at == file->end || file->doubtful || PLANTED(SEGMENT_TORN));
+    if (!whole && recovery->damage_count == damages)
+        recover_damage_add(recovery, RECOVER_BAD_FRAME, file, scan.at);
+    if (file->doubtful) file->end = scan.at;
+    file->damaged = file->damaged || recovery->damage_count != damages;
+}
+
 static const struct recover_chain *find_chain(const struct recovery *recovery, uint16_t shard) {
     for (uint32_t i = 0; i < recovery->chain_count; i++)
         if (recovery->chains[i].shard == shard) return &recovery->chains[i];
@@ -364,7 +546,7 @@ void recover_headless_check(struct recovery *recovery) {
     for (uint32_t i = 0; i < recovery->file_count; i++) {
         struct recover_file *file = recovery->files[i];
         if (file->kind != RECOVER_FILE_HEADLESS) continue;
-        recover_reader_set(reader, file);
+        recover_reader_set(recovery, reader, file);
         uint64_t at = FILE_FRAMES_AT;
         for (; at + JOURNAL_FRAME_BLOCK_BYTES <= file->size; at += JOURNAL_FRAME_BLOCK_BYTES) {
             const uint8_t *block =
@@ -383,7 +565,7 @@ void recover_headless_check(struct recovery *recovery) {
  * so that this costs one block for most files. */
 static bool was_begun(struct recovery *recovery, struct recover_file *file) {
     struct recover_reader *reader = &recovery->search_reader;
-    recover_reader_set(reader, file);
+    recover_reader_set(recovery, reader, file);
     uint64_t at = FILE_FRAMES_AT;
     while (at + JOURNAL_FRAME_BLOCK_BYTES <= file->size) {
         const uint8_t *block = recover_reader_get(recovery, reader, at, JOURNAL_FRAME_BLOCK_BYTES);

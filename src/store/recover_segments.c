@@ -10,21 +10,10 @@
 #include "store/plant.h"
 #include "store/recover_state.h"
 
-int recover_segment_open(struct recovery *recovery, struct recover_file *file) {
-    struct disk *disk = recovery->settings.disk;
-    int status = disk_open(disk, file->name, &file->handle);
-    return status == 0 ? 0 : disk_open(disk, file->name, &file->handle);
-}
-
-void recover_segment_close(struct recovery *recovery, struct recover_file *file) {
-    disk_close(recovery->settings.disk, file->handle);
-    file->handle = NULL;
-}
-
 void recover_segment_judge(struct recovery *recovery, struct recover_file *file) {
     file->kind = RECOVER_FILE_BAD;
     if (file->size < FILE_HEADER_BYTES) return;
-    recover_reader_set(&recovery->reader, file);
+    recover_reader_set(recovery, &recovery->reader, file);
     const uint8_t *block = recover_reader_get(recovery, &recovery->reader, 0, FILE_HEADER_BYTES);
     enum file_header_fault fault =
         block ? file_header_parse(block, &file->header) : FILE_HEADER_BAD;
@@ -66,12 +55,9 @@ static struct recover_file *find(
 
 /* Why the header of a file cannot be read, or 0: then it is not what was written. */
 static int header_error(struct recovery *recovery, struct recover_file *file) {
-    int status = recover_segment_open(recovery, file);
-    if (status != 0) return -status;
-    recover_reader_set(&recovery->reader, file);
+    recover_reader_set(recovery, &recovery->reader, file);
     bool given = file->size < FILE_HEADER_BYTES ||
                  recover_reader_get(recovery, &recovery->reader, 0, FILE_HEADER_BYTES);
-    recover_segment_close(recovery, file);
     return given ? 0 : recovery->reader.error;
 }
 
@@ -99,6 +85,7 @@ static void report_missing(
 static void list_manifest(struct recovery *recovery, const struct recover_chain *chain) {
     for (uint32_t i = 0; i < chain->manifest_count; i++) {
         const struct segment_ref *segment = &chain->manifest[i];
+        if ((segment->number & SEGMENT_REF_KEPT) != 0) continue;
         struct recover_file *found = find(recovery, chain->shard, segment);
         if (found) {
             found->listed = true;
@@ -137,26 +124,13 @@ static int by_writer_and_number(const void *a, const void *b) {
     return 0;
 }
 
-static void check_listed(struct recovery *recovery, struct recover_file *file) {
-    int status = recover_segment_open(recovery, file);
-    if (status == 0) {
-        recover_segment_scan(recovery, file);
-    } else {
-        struct recover_damage *damage = recover_damage_add(recovery, RECOVER_UNREADABLE, file, 0);
-        if (damage) damage->error = -status;
-        file->damaged = true;
-    }
-    recover_segment_close(recovery, file);
-}
-
 static void sort(struct recovery *recovery, int (*order)(const void *, const void *)) {
     if (recovery->segment_count == 0) return;
     qsort(recovery->segments, recovery->segment_count, sizeof(struct recover_file *), order);
 }
 
-void recover_segments_check(struct recovery *recovery) {
+bool recover_segments_check(struct recovery *recovery, bool doubtful) {
     sort(recovery, by_file_id);
-    bool doubtful = recovery->damage_count != 0;
     for (uint32_t i = 0; i < recovery->chain_count; i++)
         list_manifest(recovery, &recovery->chains[i]);
     uint64_t damages = recovery->damage_count;
@@ -170,22 +144,29 @@ void recover_segments_check(struct recovery *recovery) {
     }
     sort(recovery, by_writer_and_number);
     for (uint32_t i = 0; i < recovery->listed_count; i++)
-        check_listed(recovery, recovery->segments[i]);
+        recover_segment_scan(recovery, recovery->segments[i]);
+    return doubtful;
 }
 
 uint32_t recover_segment_count(const struct recovery *recovery) {
-    return recovery->listed_count;
+    return recovery->listed_count + recovery->kept_count;
 }
 
 void recover_segment_at(
     const struct recovery *recovery, uint32_t at, struct recover_segment *ret_segment) {
-    check(at < recovery->listed_count);
-    const struct recover_file *file = recovery->segments[at];
+    check(at < recover_segment_count(recovery));
+    bool kept = at >= recovery->listed_count;
+    const struct recover_file *file =
+        kept ? recovery->kept[at - recovery->listed_count] : recovery->segments[at];
     *ret_segment = (struct recover_segment){
+        .kept = kept,
         .shard = file->header.shard,
         .number = file->header.file_no,
         .file_id = file->header.file_id,
         .bytes = file->size,
+        .end = kept ? file->end : file->size,
+        .index = file->index,
+        .indexed = file->indexed,
         .damaged = file->damaged,
     };
     memcpy(ret_segment->name, file->name, sizeof ret_segment->name);

@@ -10,14 +10,12 @@
 
 #include "base/memory.h"
 #include "base/str.h"
+#include "store/file_index.h"
 #include "store/journal_frame.h"
 #include "store/le.h"
-#include "store/summary.h"
 
 enum {
     MEMORY_BYTES_FIRST = 256 * 1024,
-    INDEX_CAPACITY =
-        (JOURNAL_FRAME_BYTES - JOURNAL_FRAME_HEADER_BYTES - RECORD_HEADER_BYTES) / SUMMARY_BYTES,
 };
 
 struct segment_build {
@@ -28,7 +26,8 @@ struct segment_build {
     size_t frame_at; /* of the frame that is being filled, or 0 */
     struct journal_frame frame;
     uint32_t crc; /* of the header before */
-    struct summaries summaries;
+    struct file_header header;
+    struct file_index index;
     uint64_t record_count;
     bool in_message; /* the last record was a PART */
     bool finished;
@@ -52,16 +51,17 @@ struct segment_build *segment_begin(const struct segment_settings *settings) {
     check(settings->capacity_bytes % DISK_BLOCK_BYTES == 0);
     struct segment_build *build = NEW(struct segment_build);
     build->settings = *settings;
-    struct file_header header = {
+    build->header = (struct file_header){
         .format = FILE_FORMAT,
         .kind = FILE_SEGMENT,
         .shard = settings->shard,
         .file_no = settings->number,
         .file_id = settings->file_id,
     };
-    memcpy(header.node_id, settings->node_id, FILE_NODE_ID_BYTES);
+    memcpy(build->header.node_id, settings->node_id, FILE_NODE_ID_BYTES);
+    file_index_clear(&build->index, settings->capacity_bytes / FILE_INDEX_PART);
     reserve(build, FILE_HEADER_BYTES);
-    build->crc = file_header_encode(&header, build->memory);
+    build->crc = file_header_encode(&build->header, build->memory);
     build->at = SEGMENT_FRAMES_AT;
     return build;
 }
@@ -93,16 +93,11 @@ static void frame_end(struct segment_build *build, uint8_t flags) {
 static void put_record(struct segment_build *build, const struct record *record, size_t size) {
     reserve(build, size);
     uint32_t crc = record_encode(record, build->memory + build->at);
+    struct record_view view = record_view_of(record, build->memory + build->at);
+    file_index_add(&build->index, &view, build->memory + build->at, build->at);
     build->frame.body_crc = journal_frame_fold(build->frame.body_crc, crc);
     build->frame.record_count++;
     build->at += size;
-}
-
-/* Bytes that the frames with so many summaries take at most. */
-static uint64_t index_bytes(uint64_t summaries) {
-    uint64_t frames = summaries / INDEX_CAPACITY + 1;
-    uint64_t around = JOURNAL_FRAME_HEADER_BYTES + RECORD_HEADER_BYTES + JOURNAL_FRAME_BLOCK_BYTES;
-    return summaries * SUMMARY_BYTES + frames * around;
 }
 
 /* Whether a record of `size` goes into the frame that is being filled. */
@@ -116,21 +111,21 @@ static bool fits(const struct segment_build *build, const struct record *record,
     if (build->record_count == 0 || build->in_message) return true;
     uint64_t end = segment_bytes(build) + size;
     if (!fits_frame(build, size)) end += JOURNAL_FRAME_HEADER_BYTES;
-    uint64_t summaries = build->summaries.count + record->target_count;
+    uint64_t index = file_index_frames_bytes(&build->index, JOURNAL_FRAME_BYTES,
+        record->target_count, file_index_cost(record->type, record->target_count, size));
     uint64_t padding = DISK_BLOCK_BYTES;
-    return end + padding + index_bytes(summaries) <= build->settings.capacity_bytes;
+    return end + padding + index <= build->settings.capacity_bytes;
 }
 
-bool segment_put(struct segment_build *build, const struct record *record) {
+bool segment_put(struct segment_build *build, const struct record *record, uint64_t *ret_offset) {
     check(!build->finished && record_validate(record) == 0);
     size_t size = record_size(record);
     if (!fits(build, record, size)) return false;
     bool same_frame = fits_frame(build, size);
     if (build->frame_at != 0 && !same_frame) frame_end(build, 0);
     if (!same_frame) frame_begin(build);
+    *ret_offset = build->at;
     put_record(build, record, size);
-    for (uint32_t i = 0; i < record->target_count; i++)
-        summaries_add(&build->summaries, (uint8_t)record->type, &record->targets[i], size);
     build->record_count++;
     build->in_message = record->type == RECORD_PART;
     return true;
@@ -147,25 +142,36 @@ uint64_t segment_records(const struct segment_build *build) {
 }
 
 static void put_index(struct segment_build *build) {
-    uint32_t from = 0;
-    do {
-        size_t bytes =
-            min_u64(build->summaries.count - from, INDEX_CAPACITY) * (size_t)SUMMARY_BYTES;
-        uint8_t *body = bytes ? mem_raw(bytes) : NULL;
-        from += summaries_encode(&build->summaries, from, body, bytes);
-        struct record record = {.type = RECORD_INDEX, .body = bytes_of(body, bytes)};
-        bool last = from == build->summaries.count;
+    file_index_begin(&build->index, JOURNAL_FRAME_BYTES, build->at / FILE_INDEX_PART, UINT64_MAX);
+    build->header.prev_index_lsn = build->at;
+    while (!file_index_done(&build->index)) {
+        size_t room = JOURNAL_FRAME_BYTES - JOURNAL_FRAME_HEADER_BYTES;
         frame_begin(build);
-        put_record(build, &record, record_size(&record));
-        frame_end(build, JOURNAL_FRAME_INDEX | (last ? JOURNAL_FRAME_SEAL : 0));
-        mem_free(body);
-    } while (from < build->summaries.count);
+        reserve(build, room);
+        build->at += file_index_put(&build->index, build->memory + build->at, room, &build->frame);
+        bool last = file_index_done(&build->index);
+        frame_end(build, file_index_flags(&build->index) | (last ? JOURNAL_FRAME_SEAL : 0));
+    }
+}
+
+/* The header says where the index is, which was not known before; each frame names the one before.
+ */
+static void link_frames(struct segment_build *build) {
+    uint32_t crc = file_header_encode(&build->header, build->memory);
+    for (size_t at = SEGMENT_FRAMES_AT; at < build->at;) {
+        struct journal_frame frame;
+        check(journal_frame_parse(build->memory + at, &frame));
+        frame.prev_crc = crc;
+        crc = journal_frame_put_header(&frame, build->memory + at);
+        at += frame.size;
+    }
 }
 
 void segment_finish(struct segment_build *build, struct disk_request *ret_request) {
     check(!build->finished && build->record_count != 0);
     if (build->frame_at != 0) frame_end(build, 0);
     put_index(build);
+    link_frames(build);
     build->finished = true;
     *ret_request = (struct disk_request){
         .kind = DISK_MAKE,
@@ -179,7 +185,7 @@ void segment_finish(struct segment_build *build, struct disk_request *ret_reques
 void segment_free(struct segment_build *build) {
     if (!build) return;
     disk_memory_free(build->memory);
-    summaries_deinit(&build->summaries);
+    file_index_deinit(&build->index);
     mem_free(build);
 }
 
@@ -190,14 +196,4 @@ void segment_name(uint64_t file_id, char name[DISK_NAME_BYTES_MAX]) {
 void segment_ref_put(const struct segment_ref *ref, uint8_t *at) {
     le_put_u64(at, ref->number);
     le_put_u64(at + 8, ref->file_id);
-}
-
-uint32_t segment_ref_count(struct bytes body) {
-    return body.size / RECORD_MANIFEST_ENTRY_BYTES;
-}
-
-struct segment_ref segment_ref_at(struct bytes body, uint32_t at) {
-    check(at < segment_ref_count(body));
-    const uint8_t *from = body.data + (size_t)at * RECORD_MANIFEST_ENTRY_BYTES;
-    return (struct segment_ref){.number = le_get_u64(from), .file_id = le_get_u64(from + 8)};
 }

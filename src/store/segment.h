@@ -11,6 +11,7 @@
 
 #include "store/disk.h"
 #include "store/file_header.h"
+#include "store/manifest.h"
 #include "store/record.h"
 
 enum {
@@ -33,11 +34,12 @@ struct segment_build;
 /* Begins one. Freed by segment_free. */
 struct segment_build *segment_begin(const struct segment_settings *settings) MUST_USE;
 
-/* Copies a record, which must be valid (record_validate). False when it does not fit: then this
- * segment is to be finished and another begun. An empty one takes any record. Whoever has taken a
- * PART also takes the other PARTs and the PUB that follow it, whatever they come to: a message is
- * in one segment or in another. */
-bool segment_put(struct segment_build *build, const struct record *record) MUST_USE;
+/* Copies a record, which must be valid (record_validate); says where in the file it begins. False
+ * when it does not fit: then this segment is to be finished and another begun. An empty one takes
+ * any record. Whoever has taken a PART also takes the other PARTs and the PUB that follow it,
+ * whatever they come to: a message is in one segment or in another. */
+bool segment_put(
+    struct segment_build *build, const struct record *record, uint64_t *ret_offset) MUST_USE;
 
 /* Bytes that the file takes so far; after segment_finish its size. */
 uint64_t segment_bytes(const struct segment_build *build);
@@ -45,7 +47,7 @@ uint64_t segment_bytes(const struct segment_build *build);
 /* Records that were put. */
 uint64_t segment_records(const struct segment_build *build);
 
-/* Adds the summaries and the end, and prepares the request that makes the file, name and all; the
+/* Adds the index and the end, and prepares the request that makes the file, name and all; the
  * owner submits it. What it points to stays the build's, which must not be freed before the disk
  * has handed the request back. At least one record must have been put, and none may be after. */
 void segment_finish(struct segment_build *build, struct disk_request *ret_request);
@@ -56,17 +58,7 @@ void segment_free(struct segment_build *build);
 /* The name of a segment's file. */
 void segment_name(uint64_t file_id, char name[DISK_NAME_BYTES_MAX]);
 
-/* One segment of a MANIFEST. */
-struct segment_ref {
-    uint64_t number;
-    uint64_t file_id;
-};
-
-/* Writes RECORD_MANIFEST_ENTRY_BYTES of a MANIFEST's body. */
+/* Writes the RECORD_MANIFEST_ENTRY_BYTES that every manifest has of a segment. */
 void segment_ref_put(const struct segment_ref *ref, uint8_t *at);
-
-/* How many segments the body of a MANIFEST lists, and one of them; `at` is below that. */
-uint32_t segment_ref_count(struct bytes body);
-struct segment_ref segment_ref_at(struct bytes body, uint32_t at);
 
 #endif

@@ -1,9 +1,9 @@
 /* summary: what a journal file or a segment holds, per queue and priority, so that a sealed file
- * can be judged without reading its messages. It is written as INDEX records at the file's end. */
+ * can be judged without reading its messages. It is written as INDEX records at the file's end
+ * (store/file_index.h). */
 #ifndef STORE_SUMMARY_H
 #define STORE_SUMMARY_H
 
-#include "base/map.h"
 #include "store/record.h"
 
 enum { SUMMARY_BYTES = 48 }; /* of one, on disk */
@@ -20,28 +20,8 @@ struct summary {
     uint64_t settled; /* how many places were settled by records in this file */
 };
 
-/* All zero is an empty table. */
-struct summaries {
-    struct map by_run;
-    struct summary *all; /* in the order of their first appearance */
-    uint32_t count;
-    uint32_t capacity;
-};
-
-/* Forgets everything and gives the memory back. */
-void summaries_deinit(struct summaries *summaries);
-
-/* Forgets everything. */
-void summaries_clear(struct summaries *summaries);
-
-/* Counts one target of a record: PUB, PART and ACK count, other types do not. `size` is what the
- * record takes on disk. */
-void summaries_add(
-    struct summaries *summaries, uint8_t type, const struct record_target *target, size_t size);
-
-/* Writes the summaries from `from` on, as many as fit into `size` bytes. Gives how many. */
-uint32_t summaries_encode(
-    const struct summaries *summaries, uint32_t from, uint8_t *at, size_t size);
+/* Writes SUMMARY_BYTES. */
+void summary_encode(const struct summary *summary, uint8_t *at);
 
 /* The number of summaries in the body of an INDEX record. */
 uint32_t summary_count(struct bytes body);

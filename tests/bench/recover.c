@@ -1,10 +1,11 @@
 /* recover: how long a start takes: reading back 200 MB of a journal, or of segments.
  *
- *     godwit-bench-recover [DIRECTORY [MEGABYTES]]
+ *     godwit-bench-recover [DIRECTORY [MEGABYTES [BODY]]]
  *
- * Writes as many records of 1 KiB as that makes, with a settlement for every tenth, then opens a
- * recovery and replays twice, as the broker does: everything but messages, then messages. What was
- * written is still in the page cache. Prints the best of several rounds. */
+ * Writes as many messages of 1 KiB (or BODY bytes) as that makes, with a settlement for every
+ * tenth, then opens a recovery, of everything and by index, and replays as the broker does:
+ * everything but messages, then messages or where they are. What was written is still in the page
+ * cache. Prints the best of several rounds. */
 #include "store/recover.h"
 
 #include "bell.h"
@@ -20,7 +21,13 @@
 #include "store/disk_posix.h"
 #include "store/segment.h"
 
-enum { ROUNDS = 5, RECORD_BODY = 1024, WINDOW = 1000, SEGMENTS_MAX = 256 };
+enum {
+    ROUNDS = 5,
+    BODY_BYTES = 1024,
+    BODY_BYTES_MAX = 1024 * 1024,
+    WINDOW = 1000,
+    SEGMENTS_MAX = 256
+};
 
 struct bench {
     const char *directory;
@@ -30,6 +37,7 @@ struct bench {
     uint64_t put;
     uint64_t stable;
     uint64_t bytes;
+    uint64_t body_bytes;
     uint32_t requests; /* of our own, that came back */
 };
 
@@ -59,7 +67,7 @@ static void on_request(void *context, struct disk_request *request) {
 
 static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, on_request};
 
-static const uint8_t BODY[RECORD_BODY];
+static const uint8_t BODY[BODY_BYTES_MAX];
 
 static void put(struct bench *bench, const struct record *record) {
     int status = journal_put(bench->journal, record, &bench->put);
@@ -70,19 +78,20 @@ static void put(struct bench *bench, const struct record *record) {
 }
 
 /* The message that is put at a place. */
-static struct record message(struct record_target *target, uint64_t seq) {
-    *target = (struct record_target){1 + seq % 50, seq, 1};
+static struct record message(
+    const struct bench *bench, struct record_target *target, uint64_t seq) {
+    *target = (struct record_target){1 + seq % 50, 1 + seq / 50, 1};
     return (struct record){.type = RECORD_PUB,
         .target_count = 1,
         .targets = target,
         .message_id = seq,
-        .body = bytes_of(BODY, sizeof BODY)};
+        .body = bytes_of(BODY, bench->body_bytes)};
 }
 
 static void write_journal(struct bench *bench, uint64_t bytes) {
     struct record_target target;
     for (uint64_t seq = 1; bench->bytes < bytes; seq++) {
-        struct record record = message(&target, seq);
+        struct record record = message(bench, &target, seq);
         put(bench, &record);
         bench->bytes += record_size(&record);
         if (seq % 10 != 0) continue;
@@ -101,10 +110,11 @@ static void write_segments(struct bench *bench, uint64_t bytes) {
             .capacity_bytes = SEGMENT_BYTES};
         struct segment_build *build = segment_begin(&settings);
         struct record_target target;
-        struct record record = message(&target, seq);
-        while (segment_put(build, &record) && bench->bytes < bytes) {
+        struct record record = message(bench, &target, seq);
+        uint64_t offset = 0;
+        while (segment_put(build, &record, &offset) && bench->bytes < bytes) {
             bench->bytes += record_size(&record);
-            record = message(&target, ++seq);
+            record = message(bench, &target, ++seq);
         }
         struct disk_request request;
         segment_finish(build, &request);
@@ -112,7 +122,7 @@ static void write_segments(struct bench *bench, uint64_t bytes) {
         while (bench->requests == count)
             turn(bench);
         segment_free(build);
-        struct segment_ref ref = {settings.number, settings.file_id};
+        struct segment_ref ref = {.number = settings.number, .file_id = settings.file_id};
         segment_ref_put(&ref, manifest + count * (size_t)RECORD_MANIFEST_ENTRY_BYTES);
     }
     struct record record = {.type = RECORD_MANIFEST,
@@ -123,6 +133,11 @@ static void write_segments(struct bench *bench, uint64_t bytes) {
 static void on_record(void *context, const struct recover_record *record) {
     uint64_t *count = context;
     *count += record->view->target_count;
+}
+
+static void on_run(void *context, const struct recover_run *run) {
+    uint64_t *count = context;
+    *count += run->count;
 }
 
 static void remove_name(void *context, const char *name) {
@@ -149,13 +164,15 @@ static void bench_open(struct bench *bench) {
     journal_turn(bench->journal, (uint64_t)(now() * 1000), 1);
 }
 
-static void measure(struct bench *bench, const char *what) {
+static void measure(struct bench *bench, const char *what, bool by_index) {
     double best[3] = {1e9, 1e9, 1e9}, best_cpu = 1e9;
     uint64_t messages = 0, others = 0;
     uint32_t of_messages = RECORD_BIT(RECORD_PUB) | RECORD_BIT(RECORD_PART);
     for (int round = 0; round < ROUNDS; round++) {
-        struct recover_settings settings = {
-            .disk = disk_posix_disk(bench->posix), .node_id = "bench", .read_only = true};
+        struct recover_settings settings = {.disk = disk_posix_disk(bench->posix),
+            .node_id = "bench",
+            .read_only = true,
+            .by_index = by_index};
         struct recovery *recovery = NULL;
         double times[4] = {now()}, cpu = clock_now(CLOCK_PROCESS_CPUTIME_ID);
         int status = recover_open(&settings, &recovery);
@@ -164,6 +181,7 @@ static void measure(struct bench *bench, const char *what) {
         status = recover_replay(recovery, ~of_messages, on_record, &others);
         times[2] = now();
         if (status == 0) status = recover_replay(recovery, of_messages, on_record, &messages);
+        if (status == 0) status = recover_runs(recovery, on_run, &messages);
         times[3] = now();
         cpu = clock_now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
         if (cpu < best_cpu) best_cpu = cpu;
@@ -172,11 +190,12 @@ static void measure(struct bench *bench, const char *what) {
         for (int i = 0; i < 3; i++)
             if (times[i + 1] - times[i] < best[i]) best[i] = times[i + 1] - times[i];
     }
-    printf(
-        "%-8s %4.0f MB, %7.0f messages: opening %3.0f ms, replay of others %3.0f ms, of messages "
-        "%3.0f ms, together %3.0f ms, processor %3.0f ms\n",
-        what, (double)bench->bytes / 1e6, (double)messages / ROUNDS, best[0] * 1e3, best[1] * 1e3,
-        best[2] * 1e3, (best[0] + best[1] + best[2]) * 1e3, best_cpu * 1e3);
+    printf("%-8s %-8s %4.0f MB, %7.0f messages: opening %3.0f ms, replay of others %3.0f ms, of "
+           "messages "
+           "%3.0f ms, together %3.0f ms, processor %3.0f ms\n",
+        what, by_index ? "by index" : "in full", (double)bench->bytes / 1e6,
+        (double)messages / ROUNDS, best[0] * 1e3, best[1] * 1e3, best[2] * 1e3,
+        (best[0] + best[1] + best[2]) * 1e3, best_cpu * 1e3);
 }
 
 static void run(struct bench *bench, const char *what, uint64_t bytes) {
@@ -189,7 +208,8 @@ static void run(struct bench *bench, const char *what, uint64_t bytes) {
     while (!journal_idle(bench->journal))
         turn(bench);
     journal_close(bench->journal);
-    measure(bench, what);
+    measure(bench, what, false);
+    measure(bench, what, true);
     disk_list(disk_posix_disk(bench->posix), remove_name, bench);
     disk_posix_close(bench->posix);
 }
@@ -197,7 +217,8 @@ static void run(struct bench *bench, const char *what, uint64_t bytes) {
 int main(int count, char **words) {
     char directory[256];
     make_scratch(directory, sizeof directory, count > 1 ? words[1] : ".");
-    struct bench bench = {.directory = directory};
+    struct bench bench = {.directory = directory, .body_bytes = BODY_BYTES};
+    if (count > 3) bench.body_bytes = min_u64(strtoull(words[3], NULL, 10), BODY_BYTES_MAX);
     uint64_t bytes = (count > 2 ? strtoull(words[2], NULL, 10) : 200) * 1000000;
     bell_init(&bench.bell);
     run(&bench, "journal", bytes);

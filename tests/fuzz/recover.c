@@ -16,9 +16,18 @@
 #include "store/crc.h"
 #include "store/journal_frame.h"
 #include "store/le.h"
+#include "store/pages.h"
 #include "store/segment.h"
 
-enum flag { TWO = 1, SALVAGE = 2, REPAIR = 4, LINK = 8, FIRST_SEGMENT = 16, SECOND_SEGMENT = 32 };
+enum flag {
+    TWO = 1,
+    SALVAGE = 2,
+    REPAIR = 4,
+    LINK = 8,
+    FIRST_SEGMENT = 16,
+    SECOND_SEGMENT = 32,
+    BY_INDEX = 64
+};
 enum { FILES_MAX = 2, BLOCKS_MAX = 64 };
 
 struct memory_file {
@@ -176,6 +185,7 @@ static void walk(struct recovery *recovery) {
     struct journal_past past;
     for (uint32_t i = 0; i < recover_segment_count(recovery); i++) {
         recover_segment_at(recovery, i, &segment);
+        if (segment.kept) continue;
         check(segment.number <= recover_last_segment_number(recovery, segment.shard));
     }
     for (uint32_t i = 0; i < recover_shard_count(recovery); i++)
@@ -185,9 +195,20 @@ static void walk(struct recovery *recovery) {
         check(memchr(recover_damage_at(recovery, i)->name, 0, DISK_NAME_BYTES_MAX) != NULL);
 }
 
-static struct tally read_back(struct memory_disk *memory, bool salvage) {
-    struct recover_settings settings = {
-        .disk = &memory->disk, .salvage = salvage, .read_only = true};
+static void on_run(void *context, const struct recover_run *run) {
+    struct tally *tally = context;
+    tally->records++;
+    tally->bytes += run->count + run->first_seq + run->offset;
+    check(run->count != 0 && run->bytes / RECORD_HEADER_BYTES >= run->count);
+    check(run->offset + run->bytes <= BLOCKS_MAX * DISK_BLOCK_BYTES);
+}
+
+static struct tally read_back(struct memory_disk *memory, uint8_t flags) {
+    bool salvage = (flags & SALVAGE) != 0;
+    struct recover_settings settings = {.disk = &memory->disk,
+        .salvage = salvage,
+        .read_only = true,
+        .by_index = (flags & BY_INDEX) != 0};
     struct tally tally = {0};
     struct recovery *recovery = NULL;
     if (recover_open(&settings, &recovery) != 0) return tally;
@@ -200,6 +221,7 @@ static struct tally read_back(struct memory_disk *memory, bool salvage) {
         struct tally once = {0};
         check(recover_replay(recovery, ~0u, on_record, &once) == 0);
         check(once.records == tally.records && once.bytes == tally.bytes);
+        check(recover_runs(recovery, on_run, &tally) == 0);
     }
     recover_close(recovery);
     return tally;
@@ -213,6 +235,40 @@ static void sweep(struct memory_disk *memory) {
     while (recover_take_spare(recovery, 0)) {
     }
     recover_close(recovery);
+}
+
+/* Walks a file's records from a place, in pieces, as who reads messages back does. Whatever is in
+ * it, the walk goes forward and ends. */
+static uint64_t walk_pages(const struct memory_file *file, uint64_t at, uint64_t piece_bytes) {
+    struct page page = {.end = file->size, .file_id = le_get_u64(file->bytes + 40)};
+    uint64_t from = at - at % DISK_BLOCK_BYTES;
+    uint64_t records = 0;
+    page_begin(
+        &page, bytes_of(file->bytes + from, min_u64(piece_bytes, file->size - from)), from, at);
+    for (;;) {
+        uint64_t before = page.at;
+        enum page_step step = page_next(&page);
+        check(page.at >= before && page.at <= file->size);
+        if (step == PAGE_RECORD) {
+            check(page.at > before && page.record_at >= before);
+            records += 1 + page.view.target_count;
+            continue;
+        }
+        check(page_next(&page) == step);
+        if (step != PAGE_MORE) return records;
+        from = page.at - page.at % DISK_BLOCK_BYTES;
+        check(page.needed <= file->size - page.at);
+        uint64_t size = max_u64(piece_bytes, page.at - from + page.needed);
+        page_continue(&page, bytes_of(file->bytes + from, min_u64(size, file->size - from)), from);
+    }
+}
+
+static void walk_all_pages(const struct memory_file *file) {
+    uint64_t whole = walk_pages(file, SEGMENT_FRAMES_AT % file->size, file->size);
+    uint64_t pieces = walk_pages(file, SEGMENT_FRAMES_AT % file->size, DISK_BLOCK_BYTES);
+    check(whole == pieces);
+    for (uint64_t at = 0; at < file->size; at += 8 * (1 + at / 64))
+        walk_pages(file, at, 2 * (uint64_t)DISK_BLOCK_BYTES);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -232,10 +288,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fill(file, &data, &size);
         if ((flags & REPAIR) != 0) repair(file, segment, (flags & LINK) != 0);
     }
-    struct tally first = read_back(&memory, (flags & SALVAGE) != 0);
-    struct tally second = read_back(&memory, (flags & SALVAGE) != 0);
+    struct tally first = read_back(&memory, flags);
+    struct tally second = read_back(&memory, flags);
     check(first.records == second.records && first.bytes == second.bytes);
     sweep(&memory);
+    for (int i = 0; i < memory.count; i++)
+        walk_all_pages(&memory.files[i]);
     for (int i = 0; i < memory.count; i++)
         free(memory.files[i].bytes);
     return 0;

@@ -6,9 +6,9 @@ import struct
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 BLOCK = 4096
-TWO, SALVAGE, REPAIR, LINK, FIRST_SEGMENT, SECOND_SEGMENT = 1, 2, 4, 8, 16, 32
-PUB, ACK, RQ, PURGE, QDEL, QSTATE, MANIFEST, INDEX, SEAL, DELIVERED, PART = \
-    1, 2, 3, 4, 5, 6, 9, 16, 17, 18, 19
+TWO, SALVAGE, REPAIR, LINK, FIRST_SEGMENT, SECOND_SEGMENT, BY_INDEX = 1, 2, 4, 8, 16, 32, 64
+PUB, ACK, RQ, PURGE, QDEL, QSTATE, MANIFEST, INDEX, SEAL, DELIVERED, PART, CATALOG, RUNS = \
+    1, 2, 3, 4, 5, 6, 9, 16, 17, 18, 19, 20, 149
 JOURNAL_AT, SEGMENT_AT = 2 * BLOCK, BLOCK
 
 TABLE = []
@@ -33,9 +33,9 @@ def record(kind, targets=(), body=b"", head=b"", flags=0, message=0):
     return struct.pack("<I", crc32c(rest)) + rest
 
 
-def header(kind, number=1, file_id=1, base=0, prev=(0, 0, 0), durable=0, released=0, shard=0):
+def header(kind, number=1, file_id=1, base=0, prev=(0, 0, 0), durable=0, released=0, shard=0, index=0):
     block = struct.pack("<IHBx16sH6xQQQQQQQQQI12x", 0x31465747, 1, kind, bytes(16), shard, number, file_id, base,
-                        prev[0], prev[1], 0, 0, durable, released, prev[2])
+                        prev[0], prev[1], index, 0, durable, released, prev[2])
     block += bytes(BLOCK - 4 - len(block))
     return block + struct.pack("<I", crc32c(block))
 
@@ -115,6 +115,43 @@ def listing(*segments):
     return record(MANIFEST, body=body)
 
 
+def catalog(released, *kept):
+    body = b"".join(struct.pack("<QQQQ", number | 1 << 63, file_id, end, 0) for number, file_id, end in kept)
+    return record(CATALOG, body=body, message=released)
+
+
+def kept_file():
+    """A journal file that was kept, and the chain that says so."""
+    first = journal().frame(message(1), record(ACK, [(5, 1, 1)])).frame(message(2))
+    second = journal(number=2, base=16 * BLOCK, prev=(1, first.end, first.prev), durable=first.end)
+    return first, second.frame(catalog(1, (1, 1, first.end)))
+
+
+def runs(*entries):
+    return record(RUNS, body=b"".join(struct.pack("<QQQII", *entry) for entry in entries))
+
+
+def indexed():
+    """Two files of a chain, the first with an index, in which a message begins that the second ends."""
+    first = journal().frame(message(1), message(2), record(PART, [(5, 3)], b"p" * 100))
+    at = JOURNAL_AT + 64
+    size, part = len(message(1)), len(record(PART, [(5, 3)], b"p" * 100))
+    index = first.end
+    first.frame(record(INDEX, body=bytes(48)), flags=2)
+    first.frame(runs((5, 1, at, 2 * size, 2), (5, 3, at + 2 * size, part, 0)), record(ACK, [(5, 1, 1)]),
+                record(DELIVERED, [(5, 4096)]), listing((1, 77)), flags=6)
+    second = journal(number=2, base=16 * BLOCK, prev=(1, first.end, first.prev), durable=first.end, index=index)
+    pub = record(PUB, [(5, 3)], b"rest", flags=1, message=3)
+    return first, second.frame(pub, listing(), durable=16 * BLOCK + JOURNAL_AT)
+
+
+def indexed_segment():
+    size = len(message(1))
+    one = File(header(2, file_id=77, index=2 * BLOCK), SEGMENT_AT, file_id=77)
+    one.frame(message(1), message(2))
+    return one.frame(record(INDEX, body=bytes(48)), runs((5, 1, SEGMENT_AT + 64, 2 * size, 2)), flags=7)
+
+
 def whole_segment():
     large = [record(PART, [(5, 2)], b"p" * 100, message=0), record(PART, [(5, 2)], b"q" * 5000, message=100)]
     pub = record(PUB, [(5, 2), (6, 1)], b"rest", flags=2, message=2)
@@ -139,6 +176,14 @@ SEEDS = {
     "two-files": seed(0, first, second),
     "released": seed(0, second, File(header(1) + header(0), JOURNAL_AT)),
     "witness": seed(SALVAGE, flipped(two_files()[0], JOURNAL_AT + 100), second),
+    "index": seed(BY_INDEX, *indexed()),
+    "index-repaired": seed(BY_INDEX | REPAIR, *indexed()),
+    "index-damaged": seed(BY_INDEX, indexed()[0], flipped(indexed()[1], JOURNAL_AT + 70)),
+    "index-segment": seed(BY_INDEX | REPAIR | SECOND_SEGMENT, journal().frame(listing((1, 77))), indexed_segment()),
+    "kept": seed(0, *kept_file()),
+    "kept-damaged": seed(SALVAGE, flipped(kept_file()[0], JOURNAL_AT + 100), kept_file()[1]),
+    "kept-headless": seed(SALVAGE | LINK, flipped(kept_file()[0], 40), kept_file()[1]),
+    "kept-given-up": seed(REPAIR, kept_file()[0], kept_file()[1].frame(catalog(1))),
     "torn": seed(0, flipped(journal().frame(message(1)).frame(message(2)), JOURNAL_AT + BLOCK + 70)),
     "headless": seed(SALVAGE, flipped(second, 40)),
     "segment": seed(SECOND_SEGMENT, journal().frame(listing((1, 77))), whole_segment()),

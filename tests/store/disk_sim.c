@@ -18,7 +18,7 @@ static struct sim_file *file_of(struct disk_file *handle) {
 
 /* Counts an operation; true when it is the one that is to fail. */
 static bool fails_now(struct platter *platter) {
-    if (platter->looking) return false;
+    if (platter->looking || platter->spying) return false;
     platter->operations++;
     if (platter->fail_at == 0 || platter->operations != platter->fail_at) return false;
     platter->fired = true;
@@ -174,7 +174,8 @@ static struct sim_file *new_file(struct platter *platter, const char *name, uint
     for (int i = 0; i < SIM_FILES_MAX; i++) {
         struct sim_file *file = &platter->files[i];
         if (file->used) continue;
-        *file = (struct sim_file){.used = true, .size = size, .unreadable = UINT64_MAX};
+        *file = (struct sim_file){
+            .used = true, .size = size, .unreadable = UINT64_MAX, .sick = UINT64_MAX};
         str_format(file->name, sizeof file->name, "%s", name);
         file->seen = calloc(1, size);
         file->stable = calloc(1, size);
@@ -199,6 +200,9 @@ static void remember(struct sim_port *port, struct sim_file *file, const struct 
     struct file_header header;
     if (at->offset == 0 && file_header_parse(at->data, &header) == FILE_HEADER_GOOD) {
         file->write_count = 0;
+        file->sick = UINT64_MAX;
+        file->failures = 0;
+        file->uses++;
         port->end_lsn = header.base_lsn + FILE_FRAMES_AT;
     }
     if (at->offset < FILE_FRAMES_AT || !journal_frame_parse(at->data, &frame)) return;
@@ -273,6 +277,67 @@ static int unlink_now(struct platter *platter, const struct disk_request *reques
     return 0;
 }
 
+static bool covers(const struct disk_request *request, uint64_t offset) {
+    return offset >= request->offset && offset - request->offset < request->done;
+}
+
+/* Gives what is seen now. */
+static int read_seen(
+    const struct platter *platter, const struct sim_file *file, struct disk_request *request) {
+    if (request->offset >= file->size) return 0;
+    request->done = min_u64(request->size, file->size - request->offset);
+    bool sick = covers(request, file->sick) && !platter->healed;
+    if (covers(request, file->unreadable) || (sick && !file->sick_flips)) return -EIO;
+    memcpy(request->into, file->seen + request->offset, request->done);
+    if (sick) ((uint8_t *)request->into)[file->sick - request->offset + 100] ^= 4;
+    return 0;
+}
+
+/* Of the faults a read knows only that it fails. */
+static int read_some(struct platter *platter, struct disk_request *request, bool fails) {
+    struct sim_file *file = find(platter, request->name);
+    check(request->size != 0 && request->size % DISK_BLOCK_BYTES == 0);
+    check(request->offset % DISK_BLOCK_BYTES == 0);
+    request->done = 0;
+    if (platter->fault == SIM_EIO) fails = true;
+    if (platter->fault == SIM_EIO) platter->fault = SIM_NO_FAULT;
+    if (!file) return -ENOENT;
+    int status = fails ? -EIO : read_seen(platter, file, request);
+    file->failures += status != 0;
+    return status;
+}
+
+void platter_sicken(struct platter *platter) {
+    struct prng *prng = &platter->prng;
+    uint64_t at = prng_below(prng, SIM_FILES_MAX);
+    for (int i = 0; i < SIM_FILES_MAX; i++, at++) {
+        struct sim_file *file = &platter->files[at % SIM_FILES_MAX];
+        if (!file->used || file->removed || file->sick != UINT64_MAX) continue;
+        if (file->size <= FILE_FRAMES_AT) continue;
+        file->sick = FILE_FRAMES_AT + prng_below(prng, file->size - FILE_FRAMES_AT);
+        if (file->write_count != 0 && prng_chance(prng, 80)) {
+            const struct sim_write *write = &file->writes[prng_below(prng, file->write_count)];
+            file->sick = write->offset + prng_below(prng, write->size);
+        }
+        file->sick -= file->sick % SIM_SECTOR_BYTES;
+        file->sick_flips = prng_chance(prng, 50);
+        platter->healed = false;
+        return;
+    }
+}
+
+void platter_forget_sickness(struct platter *platter) {
+    platter->healed = false;
+    for (int i = 0; i < SIM_FILES_MAX; i++) {
+        platter->files[i].sick = UINT64_MAX;
+        platter->files[i].failures = 0;
+    }
+}
+
+const struct sim_file *platter_find(struct platter *platter, const char *name) {
+    return find(platter, name);
+}
+
 static int carry_out_make(struct platter *platter, struct disk_request *request, bool fails) {
     bool full = platter->fault == SIM_NO_SPACE;
     if (full) platter->fault = SIM_NO_FAULT;
@@ -289,6 +354,7 @@ static int carry_out(struct sim_port *port, struct disk_request *request) {
     struct platter *platter = port->platter;
     enum sim_fault fault = platter->fault;
     bool fails = fails_now(platter);
+    if (request->kind == DISK_READ) return read_some(platter, request, fails);
     if (request->kind == DISK_MAKE) return carry_out_make(platter, request, fails);
     if (request->kind == DISK_REMOVE) {
         if (fault == SIM_EIO) platter->fault = SIM_NO_FAULT;
@@ -307,12 +373,26 @@ static int carry_out(struct sim_port *port, struct disk_request *request) {
     return 0;
 }
 
+/* Where the next request to be completed hangs: the oldest write, or the oldest slow request or any
+ * of the reads. */
+static struct disk_request **next_of(struct sim_port *port, bool slow) {
+    struct disk_request **found = NULL;
+    bool slow_met = false;
+    uint64_t choices = 0;
+    for (struct disk_request **at = &port->waiting; *at; at = &(*at)->next) {
+        enum disk_kind kind = (*at)->kind;
+        if ((kind != DISK_WRITE) != slow || (kind != DISK_READ && slow_met)) continue;
+        if (kind == DISK_WRITE) return at;
+        slow_met = slow_met || kind != DISK_READ;
+        if (++choices == 1 || prng_below(&port->platter->prng, choices) == 0) found = at;
+    }
+    return found;
+}
+
 bool platter_complete(struct sim_port *port, bool slow) {
-    struct disk_request **at = &port->waiting;
-    while (*at && ((*at)->kind != DISK_WRITE) != slow)
-        at = &(*at)->next;
+    struct disk_request **at = next_of(port, slow);
+    if (!at) return false;
     struct disk_request *request = *at;
-    if (!request) return false;
     *at = request->next;
     request->status = carry_out(port, request);
     put_last(&port->done, request);
@@ -391,7 +471,7 @@ void platter_power_loss(struct platter *platter) {
                 make_some(platter, at);
             } else if (at->kind == DISK_REMOVE) {
                 if (prng_chance(&platter->prng, 50)) unlink_now(platter, at, true);
-            } else {
+            } else if (at->kind == DISK_WRITE) {
                 uint64_t mode = prng_below(&platter->prng, 5);
                 apply_some(platter, file_of(at->file), at, mode);
             }

@@ -69,8 +69,8 @@ void platter_init(struct platter *platter, uint64_t seed);
 /* Frees all. */
 void platter_deinit(struct platter *platter);
 
-/* Completes the port's oldest write (or else its oldest slow request, when `slow`); false when
- * there is none. */
+/* Completes the port's oldest write, or when `slow` its oldest slow request or any of its reads;
+ * false when there is none. */
 bool platter_complete(struct sim_port *port, bool slow);
 
 /* How many requests the port has that are not completed. */

@@ -3,7 +3,7 @@
  * A frame, a header or a file is chosen among those that the disk reported written. If anything on
  * the platter bears witness of it, recovery has to report exactly that place; in every case nothing
  * may come back that was not put. Salvaging must give all but the damaged frame. */
-#include "world.h"
+#include "by_index.h"
 
 #include <stdlib.h>
 
@@ -254,6 +254,8 @@ void harm_try(struct world *world, struct recovery *recovery) {
     check(harm.saved_frame != NULL);
     memcpy(harm.saved_frame, harm.file->seen + harm.offset, harm.frame.size);
     bool counts = frame_has_items(&harm);
+    struct index_view good;
+    index_view_take(world, &good);
     uint64_t witness = witness_lsn(&harm);
     /* Frames that were cut off earlier lie behind the end of their file and may be anything. */
     if (counts && inflict(&harm)) {
@@ -262,7 +264,9 @@ void harm_try(struct world *world, struct recovery *recovery) {
         bool of_a_frame = harm.kind != HARM_HEADER && harm.kind != HARM_MISSING;
         if (must && of_a_frame && world->oracle.failure[0] == 0) save(&harm);
         if (harm.kind == HARM_CRAFTED) survive(&harm);
+        by_index_survive(world, &good);
     }
+    index_view_deinit(&good);
     heal(&harm);
     free(harm.saved_frame);
     struct recovery *again = world_recover(world, false);

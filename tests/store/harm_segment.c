@@ -1,6 +1,7 @@
-/* harm_segment: damaging a segment that a manifest lists. Every bit of it counts, and there is no
- * tail: whatever is done to it must be reported with its name, and only what is in it be lost. */
-#include "world.h"
+/* harm_segment: damaging a segment that a manifest lists, or a journal file that was kept. Every
+ * bit of it counts but for a kept one's mark and what lies behind its end, and there is no tail:
+ * whatever is done to it must be reported with its name, and only what is in it be lost. */
+#include "by_index.h"
 
 static struct sim_file *file_named(struct world *world, const char *name) {
     for (int i = 0; i < SIM_FILES_MAX; i++) {
@@ -10,21 +11,26 @@ static struct sim_file *file_named(struct world *world, const char *name) {
     unreachable_here();
 }
 
-static bool is_named(const struct recovery *recovery, const char *name) {
+/* Of a journal file that is missing the number is told, not the name. */
+static bool is_named(const struct recovery *recovery, const struct recover_segment *segment) {
     uint64_t count = min_u64(recover_damage_count(recovery), RECOVER_DAMAGES_MAX);
-    for (uint64_t i = 0; i < count; i++)
-        if (strcmp(recover_damage_at(recovery, i)->name, name) == 0) return true;
+    for (uint64_t i = 0; i < count; i++) {
+        const struct recover_damage *damage = recover_damage_at(recovery, i);
+        bool missing = segment->kept && damage->kind == RECOVER_MISSING &&
+                       damage->shard == segment->shard && damage->file_no == segment->number;
+        if (missing || strcmp(damage->name, segment->name) == 0) return true;
+    }
     return false;
 }
 
 /* Looks whether it is seen, and whether what is left is what was put. */
-static void look(struct world *world, const char *name) {
+static void look(struct world *world, const struct recover_segment *segment) {
     struct recovery *recovery = world_recover(world, false);
     if (!recovery) return;
     world->harms++;
-    bool seen = recover_verdict(recovery) == RECOVER_DAMAGED && is_named(recovery, name);
+    bool seen = recover_verdict(recovery) == RECOVER_DAMAGED && is_named(recovery, segment);
     world->harms_seen += seen;
-    if (!seen) oracle_fails(&world->oracle, "%s is damaged, and nobody says so", name);
+    if (!seen) oracle_fails(&world->oracle, "%s is damaged, and nobody says so", segment->name);
     recover_close(recovery);
     recovery = world_recover(world, true);
     if (!recovery) return;
@@ -41,16 +47,21 @@ void harm_segment_try(struct world *world, struct recovery *recovery) {
     recover_segment_at(recovery, (uint32_t)prng_below(&world->prng, count), &segment);
     struct sim_file *file = file_named(world, segment.name);
     uint64_t size = file->size;
-    uint64_t at = prng_below(&world->prng, size);
+    uint64_t at = prng_below(&world->prng, segment.end);
+    if (segment.kept && at >= FILE_MARK_AT && at < FILE_FRAMES_AT) return;
     uint8_t bit = (uint8_t)(1u << prng_below(&world->prng, 8));
     uint64_t kind = prng_below(&world->prng, 5);
+    struct index_view good;
+    index_view_take(world, &good);
     switch (kind) {
     case 0: file->used = false; break;
     case 1: file->unreadable = at - at % SIM_SECTOR_BYTES; break;
     case 2: file->size = at; break;
     default: file->seen[at] ^= bit; break;
     }
-    look(world, segment.name);
+    look(world, &segment);
+    by_index_survive(world, &good);
+    index_view_deinit(&good);
     if (kind > 2) file->seen[at] ^= bit;
     file->used = true;
     file->unreadable = UINT64_MAX;

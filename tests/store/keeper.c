@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/memory.h"
 #include "store/plant.h"
 
 void keeper_begin(struct keeper *keeper, const struct recovery *recovery, struct journal *journal) {
@@ -12,6 +13,7 @@ void keeper_begin(struct keeper *keeper, const struct recovery *recovery, struct
     keeper->segment_count = 0;
     keeper->removal_count = 0;
     keeper->removing = false;
+    keeper->kept_no = 0;
     keeper->last_number = recover_last_segment_number(recovery, keeper->writer);
     memset(keeper->left, 0, sizeof keeper->left);
     for (uint32_t i = 0; i < recover_segment_count(recovery); i++) {
@@ -19,8 +21,11 @@ void keeper_begin(struct keeper *keeper, const struct recovery *recovery, struct
         recover_segment_at(recovery, i, &segment);
         if (segment.shard != keeper->writer) continue;
         check(keeper->segment_count < KEEPER_SEGMENTS_MAX);
-        keeper->segments[keeper->segment_count++] =
-            (struct keeper_segment){.number = segment.number, .file_id = segment.file_id};
+        struct keeper_segment *kept = &keeper->segments[keeper->segment_count++];
+        *kept = (struct keeper_segment){.ref = {segment.number, segment.file_id, segment.end,
+                                            segment.kept ? segment.index : 0}};
+        if (segment.kept) kept->ref.number |= SEGMENT_REF_KEPT;
+        memcpy(kept->name, segment.name, sizeof kept->name);
     }
 }
 
@@ -34,6 +39,9 @@ void keeper_end(struct keeper *keeper) {
     builds_free(keeper);
     keeper->making = 0;
     keeper->journal = NULL;
+    keeper->read.message = NULL;
+    disk_memory_free(keeper->read.memory);
+    keeper->read.memory = NULL;
 }
 
 /* Puts a record; what it points to is the ledger's. Gives its position, or UINT64_MAX. */
@@ -140,7 +148,7 @@ static bool is_moved(const struct keeper *keeper, const struct ledger_message *m
     if (message->home != keeper->writer || !ledger_lives(keeper->ledger, message)) return false;
     if (message->segment == 0) return is_retired(keeper, message->file_no, message->first_position);
     for (uint32_t i = 0; i < keeper->segment_count; i++)
-        if (keeper->segments[i].number == message->segment) return keeper->segments[i].victim;
+        if (keeper->segments[i].ref.number == message->segment) return keeper->segments[i].victim;
     return false;
 }
 
@@ -163,11 +171,13 @@ static struct keeper_build *build_begin(struct keeper *keeper) {
 /* Whether a place is needed in the copy of its message. One that was settled may live again, as
  * long as its settlement is not stable; in our own journal it stands before the manifest that will
  * make the copy count, but not in another's. */
-static bool is_needed(const struct keeper *keeper, const struct record_target *target) {
+static bool is_needed(struct keeper *keeper, const struct record_target *target) {
     const struct ledger_place *place = ledger_place(keeper->ledger, target->queue, target->seq);
     if (ledger_target_lives(keeper->ledger, target)) return true;
-    return place->state == LEDGER_SETTLING && place->writer != keeper->writer &&
-           place->position > keeper->ledger->stable[place->writer] && !PLANTED(PLACES_FORGOTTEN);
+    bool may_live = place->state == LEDGER_SETTLING && place->writer != keeper->writer &&
+                    place->position > keeper->ledger->stable[place->writer];
+    if (may_live) keeper->ahead_of = 1u + place->writer;
+    return may_live && !PLANTED(PLACES_FORGOTTEN);
 }
 
 /* Copies a message with the places that are needed. */
@@ -181,19 +191,46 @@ static void copy(struct keeper *keeper, struct ledger_message *message) {
         keeper->build_count == 0 ? build_begin(keeper) : &keeper->builds[keeper->build_count - 1];
     for (uint32_t part = 0; part <= living.part_count; part++) {
         struct record record = ledger_record(keeper->ledger, &living, part);
-        if (segment_put(build->build, &record)) continue;
-        check(part == 0);
-        build = build_begin(keeper);
-        if (!segment_put(build->build, &record)) unreachable_here();
+        uint64_t offset = 0;
+        bool put = segment_put(build->build, &record, &offset);
+        if (!put) {
+            check(part == 0);
+            build = build_begin(keeper);
+            if (!segment_put(build->build, &record, &offset)) unreachable_here();
+        }
+        if (part == 0) message->moves_at = offset;
     }
     message->moves_to = build->number;
+}
+
+/* Whether the message lies whole in the file that is kept. */
+static bool stays(const struct keeper *keeper, const struct ledger_message *message) {
+    if (!keeper->keeping || message->segment != 0) return false;
+    if (message->file_no != 0) return message->file_no == keeper->file_no && !message->straddles;
+    return message->last_position <= keeper->left[keeper->file_no];
+}
+
+/* The place in its file where the frame is that has a message of this life. */
+static uint64_t frame_of(const struct keeper *keeper, const struct ledger_message *message) {
+    struct journal_place place;
+    bool found = journal_locate(keeper->journal, message->first_position, &place);
+    if (!found || place.file_no != keeper->file_no)
+        ledger_fails(keeper->ledger, "message %llu is not found in file %llu",
+            (unsigned long long)message->id, (unsigned long long)keeper->file_no);
+    return place.offset;
 }
 
 /* Segments of what lives in the file or in the victims. */
 static void make_segments(struct keeper *keeper) {
     for (uint64_t i = 0; i < keeper->ledger->count; i++) {
         struct ledger_message *message = keeper->ledger->messages[i];
-        if (is_moved(keeper, message)) copy(keeper, message);
+        if (!is_moved(keeper, message)) continue;
+        if (!stays(keeper, message)) {
+            copy(keeper, message);
+            continue;
+        }
+        message->moves_to = SEGMENT_REF_KEPT | keeper->file_no;
+        message->moves_at = message->file_no ? message->at : frame_of(keeper, message);
     }
     for (uint32_t i = 0; i < keeper->build_count; i++) {
         segment_finish(keeper->builds[i].build, &keeper->builds[i].request);
@@ -209,34 +246,52 @@ static void moves_end(struct keeper *keeper, bool done) {
     for (uint64_t i = 0; i < keeper->ledger->count; i++) {
         struct ledger_message *message = keeper->ledger->messages[i];
         if (message->home != keeper->writer) continue;
-        if (message->moves_to != 0 && done) message->segment = message->moves_to;
+        if (message->moves_to != 0 && done) {
+            message->segment = message->moves_to;
+            message->at = message->moves_at;
+        }
         message->moves_to = 0;
     }
 }
 
-static void removals_add(struct keeper *keeper, uint64_t file_id) {
+static void removals_add(struct keeper *keeper, const char *name) {
     check(keeper->removal_count < KEEPER_SEGMENTS_MAX);
-    segment_name(file_id, keeper->removals[keeper->removal_count++]);
+    memcpy(keeper->removals[keeper->removal_count++], name, DISK_NAME_BYTES_MAX);
 }
 
 /* A segment could not be made: what could is nobody's, and nothing has changed. */
 static void give_up(struct keeper *keeper) {
     for (uint32_t i = 0; i < keeper->build_count; i++)
-        if (keeper->builds[i].request.status == 0) removals_add(keeper, keeper->builds[i].file_id);
+        if (keeper->builds[i].request.status == 0)
+            removals_add(keeper, keeper->builds[i].request.name);
     for (uint32_t i = 0; i < keeper->segment_count; i++)
         keeper->segments[i].victim = false;
     builds_free(keeper);
     moves_end(keeper, false);
+    keeper->keeping = false;
     keeper->phase = KEEPER_IDLE;
+}
+
+/* What is said of queues in files up to this one goes with the job, or 0. */
+static uint64_t facts_from(const struct keeper *keeper) {
+    uint64_t up_to = keeper->keeping ? 0 : keeper->file_no;
+    for (uint32_t i = 0; i < keeper->segment_count; i++) {
+        const struct keeper_segment *segment = &keeper->segments[i];
+        bool goes = segment->victim && (segment->ref.number & SEGMENT_REF_KEPT) != 0;
+        if (goes) up_to = max_u64(up_to, segment->ref.number & ~SEGMENT_REF_KEPT);
+    }
+    return up_to;
 }
 
 /* What the file says of queues is put again, as it is now. */
 static uint64_t state_facts(struct keeper *keeper) {
     uint64_t last = 0;
+    uint64_t up_to = facts_from(keeper);
+    if (up_to == 0) return 0;
     for (uint64_t queue = 1; queue <= LEDGER_QUEUES; queue++) {
         struct ledger_facts *facts = &keeper->ledger->facts[keeper->writer][queue - 1];
-        bool needed =
-            is_retired(keeper, facts->file_no, 0) || is_retired(keeper, 0, facts->position);
+        bool needed = (facts->file_no != 0 && facts->file_no <= up_to) ||
+                      (facts->position != 0 && facts->position <= keeper->left[up_to]);
         if (!needed || PLANTED(FACTS_FORGOTTEN)) continue;
         struct record record = ledger_state_record(keeper->ledger, queue);
         last = put(keeper, &record);
@@ -247,20 +302,21 @@ static uint64_t state_facts(struct keeper *keeper) {
 
 static uint64_t state_manifest(struct keeper *keeper) {
     uint32_t count = 0;
-    uint8_t *body = ledger_keep(keeper->ledger,
-        (KEEPER_SEGMENTS_MAX + KEEPER_BUILDS_MAX) * (size_t)RECORD_MANIFEST_ENTRY_BYTES);
+    struct segment_ref refs[KEEPER_SEGMENTS_MAX + KEEPER_BUILDS_MAX + 1];
+    uint8_t *body =
+        ledger_keep(keeper->ledger, COUNT_OF(refs) * (size_t)RECORD_CATALOG_ENTRY_BYTES);
     for (uint32_t i = 0; i < keeper->segment_count; i++) {
         const struct keeper_segment *segment = &keeper->segments[i];
-        struct segment_ref ref = {segment->number, segment->file_id};
-        if (segment->victim) continue;
-        segment_ref_put(&ref, body + count++ * (size_t)RECORD_MANIFEST_ENTRY_BYTES);
+        if (!segment->victim) refs[count++] = segment->ref;
     }
-    for (uint32_t i = 0; i < keeper->build_count; i++) {
-        struct segment_ref ref = {keeper->builds[i].number, keeper->builds[i].file_id};
-        segment_ref_put(&ref, body + count++ * (size_t)RECORD_MANIFEST_ENTRY_BYTES);
+    for (uint32_t i = 0; i < keeper->build_count; i++)
+        refs[count++] =
+            (struct segment_ref){keeper->builds[i].number, keeper->builds[i].file_id, 0, 0};
+    if (keeper->keeping) {
+        keeper->kept_no = keeper->file_no;
+        refs[count++] = journal_keep_ref(keeper->journal, keeper->file_no);
     }
-    struct record record = {.type = RECORD_MANIFEST,
-        .body = bytes_of(body, count * (size_t)RECORD_MANIFEST_ENTRY_BYTES)};
+    struct record record = manifest_record(refs, count, keeper->kept_no, body);
     return put(keeper, &record);
 }
 
@@ -269,7 +325,7 @@ static void segments_update(struct keeper *keeper) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < keeper->segment_count; i++) {
         if (keeper->segments[i].victim) {
-            removals_add(keeper, keeper->segments[i].file_id);
+            removals_add(keeper, keeper->segments[i].name);
         } else {
             keeper->segments[kept++] = keeper->segments[i];
         }
@@ -277,15 +333,40 @@ static void segments_update(struct keeper *keeper) {
     keeper->segment_count = kept;
     for (uint32_t i = 0; i < keeper->build_count; i++) {
         check(keeper->segment_count < KEEPER_SEGMENTS_MAX);
-        keeper->segments[keeper->segment_count++] = (struct keeper_segment){
-            .number = keeper->builds[i].number, .file_id = keeper->builds[i].file_id};
+        struct keeper_segment *segment = &keeper->segments[keeper->segment_count++];
+        *segment =
+            (struct keeper_segment){.ref = {keeper->builds[i].number, keeper->builds[i].file_id,
+                                        keeper->builds[i].request.size, 0}};
+        memcpy(segment->name, keeper->builds[i].request.name, sizeof segment->name);
     }
     builds_free(keeper);
 }
 
+/* The marks have done what they are for: where something is, its message says. */
+static void keep_file(struct keeper *keeper) {
+    struct segment_ref ref = journal_keep_ref(keeper->journal, keeper->file_no);
+    struct journal_kept kept;
+    journal_keep(keeper->journal, keeper->file_no, &kept);
+    check(kept.file_id == ref.file_id && kept.end == ref.end && kept.bytes >= kept.end);
+    uint64_t last = kept.mark_count ? kept.marks[kept.mark_count - 1].position : 0;
+    if (last > keeper->left[keeper->file_no])
+        ledger_fails(keeper->ledger, "file %llu is said to hold position %llu",
+            (unsigned long long)kept.file_no, (unsigned long long)last);
+    mem_free(kept.marks);
+    check(keeper->segment_count < KEEPER_SEGMENTS_MAX);
+    struct keeper_segment *segment = &keeper->segments[keeper->segment_count++];
+    *segment = (struct keeper_segment){.ref = ref};
+    memcpy(segment->name, kept.name, sizeof segment->name);
+}
+
 static void release(struct keeper *keeper) {
-    if (keeper->file_no != 0) journal_release(keeper->journal, keeper->file_no);
+    if (keeper->file_no != 0 && keeper->keeping) {
+        keep_file(keeper);
+    } else if (keeper->file_no != 0) {
+        journal_release(keeper->journal, keeper->file_no);
+    }
     keeper->file_no = 0;
+    keeper->keeping = false;
 }
 
 /* Everything is made: now it is said. */
@@ -295,7 +376,8 @@ static void state(struct keeper *keeper) {
         changes = changes || keeper->segments[i].victim;
     keeper->awaited = state_facts(keeper);
     if (changes || !PLANTED(MANIFEST_FORGOTTEN)) keeper->awaited = state_manifest(keeper);
-    if (PLANTED(FACTS_LATE)) release(keeper);
+    if (PLANTED(FACTS_LATE) && !keeper->keeping) release(keeper);
+    if (PLANTED(KEPT_EARLY) && keeper->keeping) release(keeper);
     moves_end(keeper, true);
     segments_update(keeper);
     keeper->phase = KEEPER_STATING;
@@ -335,7 +417,7 @@ static bool choose_victims(struct keeper *keeper) {
     uint64_t living[KEEPER_SEGMENTS_MAX];
     bool any = false;
     for (uint32_t i = 0; i < keeper->segment_count; i++) {
-        living[i] = living_in(keeper, keeper->segments[i].number);
+        living[i] = living_in(keeper, keeper->segments[i].ref.number);
         keeper->segments[i].victim = living[i] == 0;
         any = any || living[i] == 0;
     }
@@ -350,7 +432,9 @@ static bool choose_victims(struct keeper *keeper) {
 static void begin_job(struct keeper *keeper) {
     bool full = keeper->segment_count + KEEPER_BUILDS_MAX >= KEEPER_SEGMENTS_MAX;
     bool many = journal_files(keeper->journal) > keeper->retain;
+    keeper->ahead_of = 0;
     keeper->file_no = many && !full ? journal_oldest(keeper->journal) : 0;
+    keeper->keeping = keeper->file_no != 0 && prng_chance(&keeper->prng, 25);
     if (keeper->file_no != 0 || choose_victims(keeper)) make_segments(keeper);
 }
 
@@ -380,6 +464,10 @@ void keeper_step(struct keeper *keeper) {
 void keeper_on_request(struct keeper *keeper, const struct disk_request *request) {
     if (request == &keeper->removal) {
         keeper->removing = false;
+        return;
+    }
+    if (request == &keeper->read.request) {
+        keeper_on_read(keeper);
         return;
     }
     check(keeper->making != 0);

@@ -27,14 +27,20 @@ struct ledger_message {
     struct record_target targets[LEDGER_TARGETS_MAX];
     uint64_t first_position; /* of its records, in this life, or 0 */
     uint64_t last_position;
-    uint64_t file_no;  /* of its first record, from former lives */
-    uint64_t segment;  /* the number of the one that it is in, or 0 */
-    uint64_t moves_to; /* one that is being made, or 0 */
+    uint64_t file_no;  /* of its first record, from former lives, and */
+    bool straddles;    /* the last one is in another */
+    uint64_t segment;  /* the number of the one that it is in, or 0; SEGMENT_REF_KEPT and a number
+                          of a journal file that was kept */
+    uint64_t at;       /* where its first record is in a segment or in a file of former lives */
+    uint64_t moves_to; /* one that is being made or kept, or 0, and */
+    uint64_t moves_at; /* where in it its first record is */
     bool gone;         /* given up: must never be seen again */
     bool stuck;        /* never to be settled */
     bool found;        /* in the recovery that is being looked at, and */
     uint64_t found_file;
     uint64_t found_segment;
+    uint64_t found_at; /* in the segment, or else in the file */
+    bool found_straddling;
 };
 
 enum ledger_state { LEDGER_LIVES, LEDGER_SETTLING, LEDGER_SETTLED };
@@ -45,6 +51,7 @@ struct ledger_place {
     uint16_t writer;   /* who settled it, and */
     uint64_t position; /* when, in this life */
     bool found;        /* in the recovery: its message with this target, and */
+    bool found_kept;   /* in a segment, and */
     bool found_settled;
 };
 

@@ -10,11 +10,13 @@ enum { OPEN_MAX = 64 };
 /* A message of which parts have been met, in one chain or one segment. */
 struct open_message {
     bool in_segment;
+    bool kept;
     uint16_t shard;
     uint64_t queue;
     uint64_t seq;
-    uint64_t file_no; /* of the first */
-    uint32_t parts;   /* met in order from the first */
+    uint64_t file_no; /* of the first, and where it is */
+    uint64_t at;
+    uint32_t parts; /* met in order from the first */
     bool broken;
 };
 
@@ -56,7 +58,7 @@ static void on_state_body(struct ledger *ledger, uint64_t queue, struct bytes bo
 static void on_fact(void *context, const struct recover_record *record) {
     struct ledger *ledger = ((struct comparison *)context)->ledger;
     const struct record_view *view = record->view;
-    if (view->type == RECORD_MANIFEST) return;
+    if (manifest_is(view->type)) return;
     for (uint32_t i = 0; i < view->target_count; i++) {
         struct record_target target = record_view_target(view, i);
         if (view->type == RECORD_ACK) {
@@ -78,15 +80,18 @@ static struct open_message *open_of(
     for (uint32_t i = 0; i < OPEN_MAX; i++) {
         struct open_message *open = &comparison->open[i];
         if (open->queue == first.queue && open->seq == first.seq && open->shard == record->shard &&
-            open->in_segment == record->in_segment)
+            open->in_segment == record->in_segment && open->kept == record->kept &&
+            (!open->kept || open->file_no == record->file_no))
             return open;
     }
     struct open_message *open = &comparison->open[comparison->open_next++ % OPEN_MAX];
     *open = (struct open_message){.in_segment = record->in_segment,
+        .kept = record->kept,
         .shard = record->shard,
         .queue = first.queue,
         .seq = first.seq,
-        .file_no = record->file_no};
+        .file_no = record->file_no,
+        .at = record->record_at};
     return open;
 }
 
@@ -136,9 +141,23 @@ static void on_part(struct comparison *comparison, const struct recover_record *
     open->parts++;
 }
 
+/* Where its first record is. */
+static void note_place(struct ledger_message *message, const struct recover_record *record,
+    const struct open_message *open) {
+    /* A file that was released and came back may be kept: then a segment has the message, too. */
+    uint64_t kept = record->kept ? SEGMENT_REF_KEPT : 0;
+    if (kept != 0 && message->found_segment != 0) return;
+    if (record->in_segment) message->found_segment = kept | open->file_no;
+    if (!record->in_segment) message->found_file = open->file_no;
+    if (!record->in_segment) message->found_straddling = open->file_no != record->file_no;
+    if (record->in_segment || message->found_segment == 0) message->found_at = open->at;
+}
+
 static void mark_found(struct ledger *ledger, struct ledger_message *message,
-    const struct recover_record *record, uint64_t file_no) {
-    if (record->in_segment && message->found_segment != 0)
+    const struct recover_record *record, const struct open_message *open) {
+    bool again = message->found_segment != 0 &&
+                 (!record->kept || (message->found_segment & SEGMENT_REF_KEPT) != 0);
+    if (record->in_segment && again && !ledger->damage_allowed)
         ledger_fails(ledger, "message %llu is in two segments", (unsigned long long)message->id);
     if (!record->in_segment && message->found_file != 0)
         ledger_fails(ledger, "message %llu is twice in a chain", (unsigned long long)message->id);
@@ -146,8 +165,7 @@ static void mark_found(struct ledger *ledger, struct ledger_message *message,
         ledger_fails(
             ledger, "message %llu is with another writer", (unsigned long long)message->id);
     message->found = true;
-    if (record->in_segment) message->found_segment = file_no;
-    if (!record->in_segment) message->found_file = file_no;
+    note_place(message, record, open);
     for (uint32_t i = 0; i < record->view->target_count; i++) {
         struct record_target target = record_view_target(record->view, i);
         struct ledger_place *place = ledger_place(ledger, target.queue, target.seq);
@@ -157,6 +175,7 @@ static void mark_found(struct ledger *ledger, struct ledger_message *message,
             return;
         }
         place->found = true;
+        place->found_kept = place->found_kept || record->in_segment;
     }
 }
 
@@ -164,18 +183,19 @@ static void on_publish(struct comparison *comparison, const struct recover_recor
     struct ledger *ledger = comparison->ledger;
     struct ledger_message *message = message_of(ledger, record->view, 0);
     if (!message) return;
-    uint64_t file_no = record->file_no;
+    struct open_message first = {.file_no = record->file_no, .at = record->record_at};
     if (message->part_count != 0) {
         struct open_message *open = open_of(comparison, record);
         bool whole = open->parts == message->part_count && !open->broken;
-        file_no = open->file_no;
+        first = *open;
         *open = (struct open_message){.queue = 0};
-        if (!whole && record->in_segment && !ledger->damage_allowed)
+        /* The beginning may be in a file before one that was kept: then the whole is elsewhere. */
+        if (!whole && record->in_segment && !record->kept && !ledger->damage_allowed)
             ledger_fails(ledger, "message %llu is not whole in its segment",
                 (unsigned long long)message->id);
         if (!whole) return;
     }
-    mark_found(ledger, message, record, file_no);
+    mark_found(ledger, message, record, &first);
 }
 
 static void on_message(void *context, const struct recover_record *record) {
@@ -194,12 +214,14 @@ static void forget(struct ledger *ledger) {
         struct ledger_message *message = ledger->messages[i];
         message->found = false;
         message->found_file = message->found_segment = 0;
+        message->found_straddling = false;
     }
     for (int queue = 0; queue < LEDGER_QUEUES; queue++)
         for (int priority = 0; priority < LEDGER_PRIORITIES; priority++) {
             struct ledger_lane *lane = &ledger->lanes[queue][priority];
             for (uint64_t i = 0; i < lane->count; i++)
-                lane->places[i].found = lane->places[i].found_settled = false;
+                lane->places[i].found = lane->places[i].found_settled = lane->places[i].found_kept =
+                    false;
         }
 }
 
@@ -216,6 +238,9 @@ static void compare_place(
         place->state == LEDGER_SETTLED ||
         (place->state == LEDGER_SETTLING && place->position <= ledger->stable[place->writer]);
     const char *what = NULL;
+    /* A file that came back goes again without being copied. */
+    bool half = message->found_segment != 0 && !place->found_kept;
+    if (lives && half && !ledger->damage_allowed) what = "lives, and is not in the segment";
     if (must && !lives && !ledger->damage_allowed) what = "is missing";
     if (must_not && lives && !ledger->damage_allowed) what = "was settled and lives again";
     if (!what) return;
@@ -249,6 +274,8 @@ void ledger_begin_life(struct ledger *ledger) {
         message->first_position = message->last_position = message->moves_to = 0;
         message->segment = message->found_segment;
         message->file_no = message->found_segment ? 0 : message->found_file;
+        message->straddles = message->found_straddling;
+        message->at = message->found_at;
         for (uint32_t j = 0; j < message->target_count; j++) {
             struct record_target target = message->targets[j];
             struct ledger_place *place = ledger_place(ledger, target.queue, target.seq);

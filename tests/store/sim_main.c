@@ -9,7 +9,7 @@
 
 #include "store/plant.h"
 
-enum { LIVES = 6, PLANT_SEEDS = 3000, LADDER_SEEDS = 4, LADDER_STEPS_MAX = 20000 };
+enum { LIVES = 6, PLANT_SEEDS = 10000, LADDER_SEEDS = 4, LADDER_STEPS_MAX = 20000 };
 
 struct tally {
     uint64_t seeds;
@@ -17,6 +17,8 @@ struct tally {
     uint64_t harms;
     uint64_t harms_seen;
     uint64_t jobs;
+    uint64_t reads;
+    uint64_t indexed;
 };
 
 static enum plant planted;
@@ -47,6 +49,8 @@ static bool run(const struct world_options *options, const char *before, struct 
     tally->harms += world->harms;
     tally->harms_seen += world->harms_seen;
     tally->jobs += world->jobs;
+    tally->reads += world->reads;
+    tally->indexed += world->indexed;
     world_deinit(world);
     free(world);
     return good;
@@ -59,11 +63,12 @@ static int run_seeds(uint64_t from, uint64_t count) {
         struct world_options options = {.seed = seed, .lives = LIVES};
         failed += !run(&options, "", &tally);
     }
-    printf("%llu seeds, %llu crashes, %llu harms of which %llu could be seen, %llu retirements; "
-           "%llu failed\n",
+    printf("%llu seeds, %llu crashes, %llu harms of which %llu could be seen, %llu retirements, "
+           "%llu messages read back, %llu found by index; %llu failed\n",
         (unsigned long long)tally.seeds, (unsigned long long)tally.crashes,
         (unsigned long long)tally.harms, (unsigned long long)tally.harms_seen,
-        (unsigned long long)tally.jobs, (unsigned long long)failed);
+        (unsigned long long)tally.jobs, (unsigned long long)tally.reads,
+        (unsigned long long)tally.indexed, (unsigned long long)failed);
     return failed ? 1 : 0;
 }
 

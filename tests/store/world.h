@@ -28,13 +28,16 @@ struct world {
     uint32_t running; /* the first so many, in this life */
     uint64_t now_ms;
     uint64_t file_bytes;
-    bool may_lie;  /* this seed's disk may drop or misdirect writes */
-    bool given_up; /* the disk lied and was found out */
+    bool may_lie;   /* this seed's disk may drop or misdirect writes */
+    bool given_up;  /* the disk lied and was found out */
+    bool cut_short; /* this life ends now */
     bool stopped[WORLD_SHARDS_MAX];
     bool kept; /* by keepers, whose messages are in the ledger; otherwise the oracle's items */
     struct ledger ledger;
     struct keeper keepers[WORLD_SHARDS_MAX];
-    uint64_t jobs; /* that keepers have done */
+    uint64_t jobs;    /* that keepers have done */
+    uint64_t reads;   /* messages that they have read back */
+    uint64_t indexed; /* messages that were found by index */
     uint32_t life;
     uint64_t crashes;
     uint64_t harms;
@@ -55,7 +58,7 @@ void harm_try(struct world *world, struct recovery *recovery);
 /* The same for the segments that a recovery has found. */
 void harm_segment_try(struct world *world, struct recovery *recovery);
 
-/* Opens a recovery; NULL after noting a failure. */
+/* Opens a recovery that reads everything; NULL after noting a failure. */
 struct recovery *world_recover(struct world *world, bool salvage);
 
 #endif

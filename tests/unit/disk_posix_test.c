@@ -259,6 +259,78 @@ static void a_file_is_made_once_and_removed_once(void **state) {
     pthread_mutex_destroy(&owner.mutex);
 }
 
+/* Reads one piece and gives the request as it came back. */
+static struct disk_request read_piece(
+    struct owner *owner, const char *name, uint64_t offset, void *into, uint64_t size) {
+    struct disk *disk = disk_posix_disk(owner->posix);
+    struct disk_request request = {.kind = DISK_READ, .offset = offset, .into = into, .size = size};
+    snprintf(request.name, sizeof request.name, "%s", name);
+    disk_submit(disk, &request);
+    wait_for_bell(owner);
+    assert_ptr_equal(disk_reap(disk), &request);
+    return request;
+}
+
+static void pieces_are_read(enum disk_posix_how how) {
+    struct owner owner = {.directory = "journal-test-XXXXXX"};
+    pthread_mutex_init(&owner.mutex, NULL);
+    pthread_cond_init(&owner.rung, NULL);
+    assert_non_null(mkdtemp(owner.directory));
+    struct disk_posix_settings settings = {.directory = owner.directory,
+        .refuse_direct = how == DISK_POSIX_FDATASYNC,
+        .bell = on_bell,
+        .bell_context = &owner};
+    assert_int_equal(disk_posix_open(&settings, &owner.posix), 0);
+    struct disk *disk = disk_posix_disk(owner.posix);
+    enum { BLOCKS = 5 };
+    uint8_t *head = disk_memory_new(BLOCKS * DISK_BLOCK_BYTES);
+    uint8_t *into = disk_memory_new(BLOCKS * DISK_BLOCK_BYTES);
+    for (size_t i = 0; i < BLOCKS * DISK_BLOCK_BYTES; i++)
+        head[i] = (uint8_t)(i / 7);
+    struct disk_request make = {.kind = DISK_MAKE,
+        .data = head,
+        .size = BLOCKS * DISK_BLOCK_BYTES,
+        .head_size = BLOCKS * DISK_BLOCK_BYTES,
+        .name = "one.segment"};
+    disk_submit(disk, &make);
+    wait_for_bell(&owner);
+    assert_ptr_equal(disk_reap(disk), &make);
+    struct disk_request request =
+        read_piece(&owner, "one.segment", DISK_BLOCK_BYTES, into, 2 * DISK_BLOCK_BYTES);
+    assert_int_equal(request.status, 0);
+    assert_int_equal(request.done, 2 * DISK_BLOCK_BYTES);
+    assert_memory_equal(into, head + DISK_BLOCK_BYTES, 2 * DISK_BLOCK_BYTES);
+    request =
+        read_piece(&owner, "one.segment", 3 * DISK_BLOCK_BYTES, into, BLOCKS * DISK_BLOCK_BYTES);
+    assert_int_equal(request.status, 0);
+    assert_int_equal(request.done, 2 * DISK_BLOCK_BYTES);
+    assert_memory_equal(into, head + 3 * DISK_BLOCK_BYTES, 2 * DISK_BLOCK_BYTES);
+    request = read_piece(&owner, "one.segment", 9 * DISK_BLOCK_BYTES, into, DISK_BLOCK_BYTES);
+    assert_int_equal(request.status, 0);
+    assert_int_equal(request.done, 0);
+    char path[256];
+    snprintf(path, sizeof path, "%s/one.segment", owner.directory);
+    assert_int_equal(truncate(path, DISK_BLOCK_BYTES + 1000), 0);
+    request = read_piece(&owner, "one.segment", 0, into, BLOCKS * DISK_BLOCK_BYTES);
+    assert_int_equal(request.status, 0);
+    assert_int_equal(request.done, DISK_BLOCK_BYTES + 1000);
+    request = read_piece(&owner, "two.segment", 0, into, DISK_BLOCK_BYTES);
+    assert_int_equal(request.status, -ENOENT);
+    disk_memory_free(into);
+    disk_memory_free(head);
+    assert_int_equal(disk_list(disk, remove_name, &owner), 0);
+    disk_posix_close(owner.posix);
+    assert_int_equal(rmdir(owner.directory), 0);
+    pthread_cond_destroy(&owner.rung);
+    pthread_mutex_destroy(&owner.mutex);
+}
+
+static void pieces_are_read_directly_or_not(void **state) {
+    (void)state;
+    pieces_are_read(DISK_POSIX_DIRECT);
+    pieces_are_read(DISK_POSIX_FDATASYNC);
+}
+
 static void what_is_not_there_is_told(void **state) {
     (void)state;
     struct owner owner = {.directory = "no-such-directory"};
@@ -280,6 +352,7 @@ int main(void) {
         cmocka_unit_test(synced_writes_are_read_back),
         cmocka_unit_test(unsynced_writes_are_read_back),
         cmocka_unit_test(a_file_is_made_once_and_removed_once),
+        cmocka_unit_test(pieces_are_read_directly_or_not),
         cmocka_unit_test(what_is_not_there_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

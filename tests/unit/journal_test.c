@@ -516,6 +516,68 @@ static void an_unsynced_journal_bears_no_witness(void **state) {
     }
 }
 
+/* Whether a record is in the frame that a place names. */
+struct wanted {
+    uint64_t id;
+    bool found;
+};
+
+static void on_wanted(void *context, const struct record_view *view) {
+    struct wanted *wanted = context;
+    wanted->found = wanted->found || view->message_id == wanted->id;
+}
+
+static bool is_at(const struct owner *owner, const struct journal_place *place, uint64_t id) {
+    struct wanted wanted = {.id = id};
+    for (int i = 0; i < SIM_FILES_MAX; i++) {
+        const struct sim_file *file = &owner->platter.files[i];
+        if (!file->used || strcmp(file->name, place->name) != 0) continue;
+        struct journal_frame frame;
+        const uint8_t *at = file->seen + place->offset;
+        assert_true(journal_frame_parse(at, &frame));
+        assert_int_equal(frame.file_id, place->file_id);
+        assert_true(place->offset + frame.size <= place->end);
+        assert_int_equal(journal_frame_check(&frame, bytes_of(at, frame.size)).fault, RECORD_GOOD);
+        journal_frame_walk(&frame, bytes_of(at, frame.size), on_wanted, &wanted);
+    }
+    return wanted.found;
+}
+
+/* Every stable position is where the journal says, also when writes have failed. */
+static void what_is_stable_is_found(void **state) {
+    (void)state;
+    struct owner *owner = owner_new();
+    struct journal_place place;
+    for (uint64_t i = 1; i <= 300; i++) {
+        assert_int_equal(put(owner, i, i % 7 == 0 ? 150 * 1024 : 100), i);
+        assert_false(journal_locate(owner->journal, i, &place));
+        if (i % 3 == 0) turn(owner);
+        if (i % 50 == 20) owner->platter.fault = SIM_EIO;
+        if (i % 5 == 0 && platter_complete(&owner->platter.ports[0], false)) turn(owner);
+        (void)platter_complete(&owner->platter.ports[0], true);
+    }
+    for (int i = 0; i < 500; i++) {
+        turn(owner);
+        platter_complete_all(&owner->platter);
+    }
+    assert_int_equal(owner->stable, 300);
+    assert_true(owner->troubles[JOURNAL_WRITE_FAILED] > 2);
+    assert_true(journal_counts(owner->journal)->files_begun > 5);
+    assert_false(journal_locate(owner->journal, 0, &place));
+    assert_false(journal_locate(owner->journal, 301, &place));
+    for (uint64_t i = 1; i <= 300; i++) {
+        assert_true(journal_locate(owner->journal, i, &place));
+        assert_true(is_at(owner, &place, i));
+    }
+    uint64_t oldest = journal_oldest(owner->journal);
+    journal_release(owner->journal, oldest);
+    assert_false(journal_locate(owner->journal, 1, &place));
+    assert_true(journal_locate(owner->journal, 300, &place));
+    assert_true(place.file_no > oldest);
+    assert_null(journal_past_name(owner->journal, place.file_no));
+    owner_free(owner);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_unsynced_journal_bears_no_witness),
@@ -534,6 +596,7 @@ int main(void) {
         cmocka_unit_test(the_owner_gets_its_own_requests_back),
         cmocka_unit_test(what_cannot_be_written_is_refused),
         cmocka_unit_test(a_full_file_ends_with_its_summaries),
+        cmocka_unit_test(what_is_stable_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,8 @@
 static const struct record_target TARGETS[] = {{7, 1, 1}, {8, (uint64_t)5 << 56, 3}, {9, 12, 2}};
 
 static struct record record_of(enum record_type type) {
-    bool bare = type == RECORD_INDEX || type == RECORD_SEAL || type == RECORD_MANIFEST;
+    bool bare = type == RECORD_INDEX || type == RECORD_SEAL || type == RECORD_MANIFEST ||
+                type == RECORD_CATALOG || type == RECORD_RUNS;
     return (struct record){
         .type = type,
         .flags = 0x5a,

@@ -87,6 +87,8 @@ static struct segment_build *begin(uint64_t number, uint64_t capacity) {
     return segment_begin(&settings);
 }
 
+static uint64_t put_at; /* in the file, of what was put last */
+
 static bool put(struct segment_build *build, enum record_type type, uint64_t seq, size_t size) {
     struct record_target target = {QUEUE, seq, 1};
     struct record record = {.type = type,
@@ -94,7 +96,7 @@ static bool put(struct segment_build *build, enum record_type type, uint64_t seq
         .targets = &target,
         .message_id = seq,
         .body = bytes_of(BODY, size)};
-    return segment_put(build, &record);
+    return segment_put(build, &record, &put_at);
 }
 
 /* Finishes, makes, frees. */
@@ -113,7 +115,8 @@ static void list_segments(struct owner *owner, uint64_t from, uint64_t to) {
     static uint8_t body[100 * RECORD_MANIFEST_ENTRY_BYTES];
     size_t size = 0;
     for (uint64_t number = from; number < to; number++, size += RECORD_MANIFEST_ENTRY_BYTES)
-        segment_ref_put(&(struct segment_ref){number, 0x1000 + number}, body + size);
+        segment_ref_put(
+            &(struct segment_ref){.number = number, .file_id = 0x1000 + number}, body + size);
     struct record record = {.type = RECORD_MANIFEST, .body = bytes_of(body, size)};
     uint64_t position = 0;
     assert_int_equal(journal_put(owner->journal, &record, &position), 0);
@@ -181,8 +184,10 @@ static void what_is_listed_comes_back(void **state) {
     for (uint64_t number = 1; number <= 3; number++) {
         struct segment_build *build = begin(number, SEGMENT_BYTES_MIN);
         uint64_t before = seq;
-        while (put(build, RECORD_PUB, seq + 1, 1000))
+        while (put(build, RECORD_PUB, seq + 1, 1000)) {
+            assert_true(put_at > SEGMENT_FRAMES_AT && put_at < segment_bytes(build));
             seq++;
+        }
         assert_int_equal(segment_records(build), seq - before);
         assert_true(segment_bytes(build) > SEGMENT_BYTES_MIN / 2);
         make(owner, build);
@@ -244,7 +249,7 @@ static void a_record_with_many_targets_has_many_summaries(void **state) {
     struct segment_build *build = begin(1, SEGMENT_BYTES_MIN);
     struct record record = {
         .type = RECORD_PUB, .target_count = RECORD_TARGETS_MAX, .targets = targets};
-    assert_true(segment_put(build, &record));
+    assert_true(segment_put(build, &record, &put_at));
     make(owner, build);
     list_segments(owner, 1, 2);
     struct recovery *recovery = look(owner, false);
