@@ -24,7 +24,9 @@ void figures_read(const struct node *node, struct figures *ret_figures) {
         .version = broker->settings.version,
         .product = broker->settings.product,
     };
-    for (uint32_t i = 0; i < broker->shard_count; i++)
+    for (uint32_t i = 0; i < broker->shard_count; i++) {
         add_counters(&broker->shards[i]->counters, ret_figures);
+        ret_figures->shard_counters[i] = &broker->shards[i]->counters;
+    }
     node_read(node, &ret_figures->node);
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/durations.h"
 #include "base/limits.h"
 #include "base/memory.h"
 
@@ -18,7 +19,9 @@ struct loop {
     uv_timer_t timer;
     const struct loop_actor *actor_calls;
     void *actor;
-    bool more; /* the last turn left work */
+    struct durations *turns; /* or NULL */
+    uint64_t woken_ns;       /* when this turn began; 0: it waits */
+    bool more;               /* the last turn left work */
     bool ending;
     uint8_t *read_buffer;
     struct list finishing;
@@ -38,6 +41,7 @@ static void on_bell(uv_poll_t *handle, int status, int events) {
     uint64_t rings = 0;
     (void)status;
     (void)events;
+    loop_woke(loop);
     (void)!read(loop->bell_fd, &rings, sizeof rings);
 }
 
@@ -51,10 +55,19 @@ static void arm_timer(struct loop *loop) {
     uv_timer_start(&loop->timer, on_timer, next > now ? next - now : 0, 0);
 }
 
+/* The turn is over; the next one begins at once, or when the loop wakes. */
+static void end_turn(struct loop *loop, bool wait) {
+    if (!loop->turns) return;
+    uint64_t now_ns = uv_hrtime();
+    if (loop->woken_ns != 0) durations_put(loop->turns, now_ns - loop->woken_ns);
+    loop->woken_ns = wait ? 0 : now_ns;
+}
+
 /* Before polling: decides whether it may wait. */
 static void on_prepare(uv_prepare_t *handle) {
     struct loop *loop = handle->data;
     bool wait = !loop->more && !loop->ending && loop->actor_calls->may_sleep(loop->actor);
+    end_turn(loop, wait);
     if (!wait) {
         uv_idle_start(&loop->idle, on_idle);
         return;
@@ -66,6 +79,7 @@ static void on_prepare(uv_prepare_t *handle) {
 /* After polling: one turn. */
 static void on_check(uv_check_t *handle) {
     struct loop *loop = handle->data;
+    loop_woke(loop);
     loop->actor_calls->awake(loop->actor);
     loop->more = loop->actor_calls->turn(loop->actor, uv_now(&loop->uv));
     if (loop->ending) uv_stop(&loop->uv);
@@ -109,6 +123,14 @@ void loop_free(struct loop *loop) {
     close(loop->bell_fd);
     mem_free(loop->read_buffer);
     mem_free(loop);
+}
+
+void loop_measure(struct loop *loop, struct durations *turns) {
+    loop->turns = turns;
+}
+
+void loop_woke(struct loop *loop) {
+    if (loop->woken_ns == 0 && loop->turns) loop->woken_ns = uv_hrtime();
 }
 
 void loop_run(struct loop *loop) {

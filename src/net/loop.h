@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "base/list.h"
 
+struct durations;
 struct loop;
 struct uv_loop_s;
 
@@ -23,6 +24,13 @@ struct loop_actor {
 /* `callbacks` and `actor` are borrowed for the loop's life. */
 struct loop *loop_new(const struct loop_actor *callbacks, void *actor);
 void loop_free(struct loop *loop);
+
+/* Counts in `turns`, which is borrowed, how long the loop's turns take: from waking, callbacks of
+ * sockets included, until it waits again or the next turn begins. */
+void loop_measure(struct loop *loop, struct durations *turns);
+
+/* A callback of a handle of the loop begins: the loop has woken, unless it has before. */
+void loop_woke(struct loop *loop);
 
 /* Runs until loop_end. */
 void loop_run(struct loop *loop);

@@ -83,6 +83,7 @@ static void read_some(struct socket *socket) {
 
 static void on_poll(uv_poll_t *handle, int status, int events) {
     struct socket *socket = handle->data;
+    loop_woke(socket->loop);
     if (status < 0) {
         tell_closed(socket);
         return;
@@ -135,6 +136,7 @@ static void on_linger_over(uv_timer_t *timer) {
 static void on_leftover(uv_poll_t *handle, int status, int events) {
     struct socket *socket = handle->data;
     (void)events;
+    loop_woke(socket->loop);
     ssize_t size =
         status < 0 ? -1 : read(socket->fd, loop_read_buffer(socket->loop), READ_BUFFER_BYTES);
     if (size < 0 && status >= 0 && (errno == EAGAIN || errno == EINTR)) return;

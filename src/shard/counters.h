@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "base/base.h"
+#include "base/durations.h"
 
 struct counters {
 #define COUNTER(name, kind, metric, text) _Atomic uint64_t name;
@@ -16,6 +17,9 @@ struct counters {
     _Atomic uint64_t message_bytes; /* gauge: memory of messages made here that live */
     _Atomic uint64_t connections;   /* gauges, set once per turn when they changed */
     _Atomic uint64_t queues;
+#define HISTOGRAM(name, metric, text) struct durations name;
+#include "shard/histograms.def"
+#undef HISTOGRAM
 };
 
 static inline void counter_add(_Atomic uint64_t *counter, uint64_t amount) {

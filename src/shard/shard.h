@@ -39,6 +39,8 @@ struct shard_io {
     void (*random)(void *context, uint8_t *data, size_t size);
     /* Wall clock, ms since 1970. */
     uint64_t (*wall_ms)(void *context);
+    /* A clock to measure what parts of a turn take; NULL: they are not measured. */
+    uint64_t (*time_ns)(void *context);
     /* Makes a socket of what MAIL_ADOPT brought and gives it to client_open. */
     void (*adopt)(void *context, void *accepted);
     void *context;

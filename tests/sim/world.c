@@ -127,8 +127,14 @@ static void create(struct world *world, uint64_t seed) {
     swarm_init(&world->swarm, seed);
     world->now_ms = 1000;
     for (uint32_t i = 0; i < COUNT_OF(world->io); i++) {
-        world->io[i] = (struct shard_io){
-            wire_write, wire_want, wire_close, wire_close, fill_random, wall_ms, adopt, world};
+        world->io[i] = (struct shard_io){.write = wire_write,
+            .want = wire_want,
+            .close = wire_close,
+            .finish = wire_close,
+            .random = fill_random,
+            .wall_ms = wall_ms,
+            .adopt = adopt,
+            .context = world};
     }
     world->card = card_new(world);
     if (world->verdict->fail_at != 0) world->swarm.disk_faults = false;
