@@ -8,6 +8,9 @@
 #include "shard/keeper.h"
 #include "shard/shard.h"
 
+/* Between two looks at the clock: what takes some ten microseconds. */
+enum { PIECES_PER_LOOK = 512 };
+
 /* A connection that consumes from queues of this shard. */
 struct link {
     connection_ref connection;
@@ -339,8 +342,7 @@ static void count_deliveries(struct shard *shard) {
 
 static void pump_one(struct shard *shard, struct queue *queue, uint32_t *done) {
     queue_ref ref = queue_self(queue);
-    queue_pump(queue, PUMP_EFFECTS_MAX, &shard->effects);
-    *done += shard->effects.count + 1;
+    *done += queue_pump(queue, PUMP_EFFECTS_MAX, &shard->effects) + 1;
     count_deliveries(shard);
     struct queue_slot *slot = slot_get(shard, ref);
     if (slot->shelf) {
@@ -352,9 +354,14 @@ static void pump_one(struct shard *shard, struct queue *queue, uint32_t *done) {
     if (slot->forgotten && !queue_owes(queue)) slot_free(shard, ref);
 }
 
-uint32_t queue_host_pump(struct shard *shard, uint32_t budget) {
+uint32_t queue_host_pump(struct shard *shard, uint32_t enough, uint32_t budget) {
     uint32_t done = 0;
+    uint32_t look_at = enough;
     while (done < budget) {
+        if (done >= look_at) {
+            if (shard_turn_is_long(shard)) break;
+            look_at = done + PIECES_PER_LOOK;
+        }
         struct list_node *node = list_take_first(&shard->pump);
         if (!node) break;
         pump_one(shard, queue_of_pump(node), &done);

@@ -45,8 +45,9 @@ enum reply_code queue_host_remove(
 /* Gives byte credit back to a connection. */
 void queue_host_on_credit(struct shard *shard, connection_ref connection, uint64_t bytes);
 
-/* Does owed work, up to `budget` effects; gives how many were done. */
-uint32_t queue_host_pump(struct shard *shard, uint32_t budget);
+/* Does owed work, up to `budget` pieces; after `enough` of them only while the turn is not long
+ * yet. Gives how many were done. */
+uint32_t queue_host_pump(struct shard *shard, uint32_t enough, uint32_t budget);
 
 /* Tells every publisher's shard how many of its ENQUEUEs have been applied. */
 void queue_host_announce(struct shard *shard);

@@ -150,6 +150,7 @@ struct shard {
     const struct shard_io *io;
     uint32_t number;
     uint64_t now_ms;
+    uint64_t turn_long_ns; /* from then on the turn is long; 0: that is not measured */
     struct message_pool *pool;
     struct keeper *keeper; /* NULL: durable queues are in memory only, too */
     struct chunk_pool chunks;
@@ -211,6 +212,9 @@ bool shard_kept(const struct shard *shard);
 /* Releases the keeper, if there is one: its disks have handed back everything, and the queues of
  * all shards are gone, as they may have messages in files of this one. */
 void shard_end_keeping(struct shard *shard);
+
+/* Whether this turn has taken so long that what can wait should be left for the next one. */
+bool shard_turn_is_long(const struct shard *shard);
 
 /* Posts an op to its queue's shard. */
 struct op *shard_post_op(struct shard *shard, queue_ref queue);
