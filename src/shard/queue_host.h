@@ -20,13 +20,21 @@ struct queue_slot {
     bool forgotten;     /* it has left the topology; freed when it owes nothing */
 };
 
+/* Slots come in blocks, so that nothing is copied, and little is touched, when there are more. */
+enum { QUEUE_BLOCK_SLOTS = 1024 };
+
+/* One of the queue_capacity slots, free or not. */
+static inline struct queue_slot *queue_host_slot_at(const struct shard *shard, uint32_t index) {
+    return &shard->queues[index / QUEUE_BLOCK_SLOTS][index % QUEUE_BLOCK_SLOTS];
+}
+
 /* Makes the queue of a declare request; gives its ref. */
 queue_ref queue_host_make(struct shard *shard, const struct request *request);
 
 /* Its row is in the batch of this ticket. It may be gone by then. */
 void queue_host_on_rowed(struct shard *shard, queue_ref ref, uint64_t ticket);
 
-/* The slot of a queue, or NULL when it is gone. Valid until a queue is made. */
+/* The slot of a queue, or NULL when it is gone. */
 struct queue_slot *queue_host_slot(struct shard *shard, queue_ref ref);
 
 /* It is stable that messages below `limit` may have been delivered: the queue may go on. */

@@ -400,8 +400,9 @@ bool shard_idle(const struct shard *shard) {
 
 void shard_check(struct shard *shard) {
     for (uint32_t i = 0; i < shard->queue_capacity; i++) {
-        if (shard->queues[i].queue) queue_check(shard->queues[i].queue);
-        if (shard->queues[i].shelf) keeper_check_queue(&shard->queues[i]);
+        struct queue_slot *slot = queue_host_slot_at(shard, i);
+        if (slot->queue) queue_check(slot->queue);
+        if (slot->shelf) keeper_check_queue(slot);
     }
     for (uint32_t i = 0; i < shard->client_capacity; i++) {
         struct client *client = shard->clients[i];

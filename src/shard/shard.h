@@ -155,10 +155,10 @@ struct shard {
     struct keeper *keeper; /* NULL: durable queues are in memory only, too */
     struct chunk_pool chunks;
     struct route_cache routes;
-    struct peer *peers; /* [shard_count] */
-    struct queue_slot *queues;
-    uint32_t queue_capacity;
-    uint32_t queue_free; /* first free slot + 1, chained */
+    struct peer *peers;         /* [shard_count] */
+    struct queue_slot **queues; /* in blocks: queue_host_slot_at() */
+    uint32_t queue_capacity;    /* slots */
+    uint32_t queue_free;        /* first free slot + 1, chained */
     uint32_t queue_count;
     struct link *links; /* by connection, uthash */
     struct list pump;   /* queues that owe work */
