@@ -175,6 +175,12 @@ void vhost_put_queue(struct vhost *vhost, const struct change *change, queue_ref
  * of that name has this ref. */
 bool vhost_remove_queue(struct vhost *vhost, struct bytes name, queue_ref queue);
 
+/* True when an EXCHANGE_DELETE that will be accepted, or the removal of a queue (QUEUE_DELETE),
+ * takes very many bindings along. Then vhost_thin takes some of them away before, so that the lock
+ * is not held for all of them at once. */
+bool vhost_takes_many(const struct vhost *vhost, const struct change *change);
+void vhost_thin(struct vhost *vhost, const struct change *change);
+
 /* From now on the names of durable exchanges that go are added to `departures`: those deleted, and
  * those that go with their last binding. Borrowed until another call; NULL ends it. */
 struct departures;

@@ -354,7 +354,18 @@ static void on_made(struct registrar *registrar, struct request *request) {
 
 /* ---- delete ---- */
 
+/* Of very many bindings most go before, some at a time, so that shards can read in between. */
+static void thin(struct registrar *registrar, struct vhost *vhost, const struct change *change) {
+    while (vhost_takes_many(vhost, change)) {
+        directory_write(registrar->broker->directory);
+        vhost_thin(vhost, change);
+        directory_done(registrar->broker->directory);
+    }
+}
+
 static void forget_queue(struct registrar *registrar, struct request *request, queue_ref queue) {
+    struct change leaving = {.kind = CHANGE_QUEUE_DELETE, .name = request->change.name};
+    thin(registrar, request->vhost, &leaving);
     directory_write(registrar->broker->directory);
     const struct queue_entry *entry = vhost_find_queue(request->vhost, request->change.name);
     bool durable = entry && entry->durable;
@@ -491,6 +502,7 @@ static void change_at_once(struct registrar *registrar, struct request *request)
     const struct change *change = &request->change;
     const struct vhost *vhost = request->vhost;
     bool deletes = change->kind == CHANGE_EXCHANGE_DELETE;
+    if (deletes) thin(registrar, request->vhost, change);
     bool durable = !deletes && tickets_binding_is_durable(vhost, change);
     uint32_t bindings = vhost_binding_count(vhost);
     uint32_t exchanges = vhost_exchange_count(vhost);
