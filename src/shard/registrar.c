@@ -338,9 +338,21 @@ static void make_durable(struct registrar *registrar, struct request *request) {
         (struct mail){.kind = MAIL_ROWED, .ref = request->result.queue, .count = request->ticket};
 }
 
+/* Tables that have to grow do so before shards have to wait. */
+static void make_room(struct registrar *registrar, struct request *request) {
+    struct vhost_room room;
+    vhost_make_room(request->vhost, &request->change, &room);
+    if (room.count == 0) return;
+    directory_write(registrar->broker->directory);
+    vhost_use_room(&room);
+    directory_done(registrar->broker->directory);
+    vhost_end_room(&room);
+}
+
 static void on_made(struct registrar *registrar, struct request *request) {
     const struct change *change = &request->change;
     if (request->queue_id != 0) make_durable(registrar, request);
+    make_room(registrar, request);
     directory_write(registrar->broker->directory);
     vhost_put_queue(request->vhost, change, request->result.queue);
     directory_done(registrar->broker->directory);
@@ -491,6 +503,7 @@ static void declare_exchange(struct registrar *registrar, struct request *reques
         return;
     }
     if (change->durable) put_row(registrar, request);
+    make_room(registrar, request);
     directory_write(registrar->broker->directory);
     vhost_change(request->vhost, change, &request->result);
     directory_done(registrar->broker->directory);
@@ -503,6 +516,7 @@ static void change_at_once(struct registrar *registrar, struct request *request)
     const struct vhost *vhost = request->vhost;
     bool deletes = change->kind == CHANGE_EXCHANGE_DELETE;
     if (deletes) thin(registrar, request->vhost, change);
+    make_room(registrar, request);
     bool durable = !deletes && tickets_binding_is_durable(vhost, change);
     uint32_t bindings = vhost_binding_count(vhost);
     uint32_t exchanges = vhost_exchange_count(vhost);
