@@ -36,6 +36,7 @@ void figures_read(const struct node *node, struct figures *ret_figures) {
     for (uint32_t i = 0; i < broker->shard_count; i++) {
         const struct counters *counters = &broker->shards[i]->counters;
         add_counters(counters, ret_figures);
+        ret_figures->shard_counters[i] = counters;
         ret_figures->commit_age_ms =
             max_u64(ret_figures->commit_age_ms, commit_age_ms(counters, ret_figures->node.now_ms));
     }

@@ -4,6 +4,7 @@
 
 #include "admin/node.h"
 #include "admin/survey.h"
+#include "base/limits.h"
 
 struct figures {
     struct survey_sums sums;
@@ -27,6 +28,7 @@ struct figures {
 #define COUNTER(name, kind, metric, text) uint64_t name;
 #include "shard/counters.def"
 #undef COUNTER
+    const struct counters *shard_counters[SHARDS_MAX]; /* [shards], borrowed: histograms of each */
 };
 
 /* All but the sums, which take questions to the shards. */

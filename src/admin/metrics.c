@@ -62,6 +62,42 @@ static void put_infos(struct buffer *buffer, const struct figures *f) {
     put_text(buffer, "} 1\n");
 }
 
+/* Buckets are cumulative, and the last one, +Inf, is what the count has to be. */
+static void put_durations(struct buffer *buffer, const struct series *metric, uint32_t shard,
+    const struct durations *durations) {
+    static const char *const bounds[] = {
+#define BUCKET(ns, seconds) seconds,
+#include "base/durations.def"
+#undef BUCKET
+        "+Inf"};
+    static_assert(COUNT_OF(bounds) == DURATIONS_BUCKETS, "one bound for each bucket");
+    char line[192];
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < DURATIONS_BUCKETS; i++) {
+        count += counter_read(&durations->counts[i]);
+        str_format(line, sizeof line, "%s_bucket{shard=\"%u\",le=\"%s\"} %llu\n", metric->name,
+            shard, bounds[i], (unsigned long long)count);
+        put_text(buffer, line);
+    }
+    uint64_t sum_ns = counter_read(&durations->sum_ns);
+    str_format(line, sizeof line, "%s_sum{shard=\"%u\"} %llu.%09llu\n%s_count{shard=\"%u\"} %llu\n",
+        metric->name, shard, (unsigned long long)(sum_ns / 1000000000),
+        (unsigned long long)(sum_ns % 1000000000), metric->name, shard, (unsigned long long)count);
+    put_text(buffer, line);
+}
+
+static void put_histograms(struct buffer *buffer, const struct figures *f) {
+#define HISTOGRAM(field, metric, about)                                                            \
+    {                                                                                              \
+        const struct series series = {"histogram", metric, about};                                 \
+        put_intro(buffer, &series);                                                                \
+        for (uint32_t i = 0; i < f->shards; i++)                                                   \
+            put_durations(buffer, &series, i, &f->shard_counters[i]->field);                       \
+    }
+#include "shard/histograms.def"
+#undef HISTOGRAM
+}
+
 void metrics_print(const struct figures *figures, struct buffer *buffer) {
     const struct figures *f = figures;
     put_infos(buffer, f);
@@ -73,4 +109,5 @@ void metrics_print(const struct figures *figures, struct buffer *buffer) {
     put_metric(buffer, &(const struct series){#kind, metric, text}, f->name);
 #include "shard/counters.def"
 #undef COUNTER
+    put_histograms(buffer, f);
 }

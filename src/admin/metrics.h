@@ -4,8 +4,11 @@
 
 #include "admin/figures.h"
 #include "base/buffer.h"
+#include "base/limits.h"
 
-enum { METRICS_BYTES_MAX = 65536 };
+enum {
+    METRICS_BYTES_MAX = 65536 + SHARDS_MAX * 4096 /* the histograms of each shard */
+};
 
 /* The content type of the text format. */
 extern const char METRICS_TYPE[];

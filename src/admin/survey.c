@@ -32,7 +32,7 @@ static void describe_queues(struct shard *shard, struct survey *survey) {
     uint32_t looked_max = survey->single ? 1 : SURVEY_QUEUES_MAX;
     while (survey->at < shard->queue_capacity && survey->count < SURVEY_ROWS_MAX &&
            looked++ < looked_max) {
-        const struct queue_slot *slot = &shard->queues[survey->at++];
+        const struct queue_slot *slot = queue_host_slot_at(shard, survey->at++);
         if (is_listed(slot)) describe_queue(survey, slot);
     }
     survey->more = survey->at < shard->queue_capacity;
@@ -42,7 +42,7 @@ static void sum_queues(struct shard *shard, struct survey *survey) {
     struct survey_sums *sums = &survey->sums;
     for (uint32_t looked = 0; looked < SURVEY_QUEUES_MAX && survey->at < shard->queue_capacity;
          looked++) {
-        const struct queue_slot *slot = &shard->queues[survey->at++];
+        const struct queue_slot *slot = queue_host_slot_at(shard, survey->at++);
         if (!is_listed(slot)) continue;
         sums->queues++;
         sums->ready += queue_ready_count(slot->queue);

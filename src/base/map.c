@@ -7,7 +7,11 @@
 
 #include "base/memory.h"
 
-enum { SLOTS_MIN = 8, ITEMS_MAX = 1 << 30 };
+enum {
+    SLOTS_MIN = 8,
+    ITEMS_MAX = 1 << 30,
+    SLOTS_MANY = 4096 /* fewer are filled anew in some ten microseconds */
+};
 
 uint64_t map_hash(struct bytes key, uint64_t seed) {
     return XXH3_64bits_withSeed(key.data, key.size, seed);
@@ -18,32 +22,57 @@ void map_deinit(struct map *map) {
     *map = (struct map){0};
 }
 
-static void put_slot(struct map *map, struct map_slot slot) {
-    uint32_t at = (uint32_t)slot.hash & map->mask;
-    while (map->slots[at].item)
-        at = (at + 1) & map->mask;
-    map->slots[at] = slot;
+static void put_slot(struct map_slot *slots, uint32_t mask, struct map_slot slot) {
+    uint32_t at = (uint32_t)slot.hash & mask;
+    while (slots[at].item)
+        at = (at + 1) & mask;
+    slots[at] = slot;
+}
+
+/* Another table with the same items. */
+static struct map_slot *copy_slots(const struct map *map, uint32_t slot_count) {
+    struct map_slot *slots = mem_new_array(slot_count, sizeof *slots);
+    for (uint32_t at = 0; at < map_slot_count(map); at++) {
+        if (map->slots[at].item) put_slot(slots, slot_count - 1, map->slots[at]);
+    }
+    return slots;
 }
 
 static void resize(struct map *map, uint32_t slot_count) {
-    struct map old = *map;
-    map->slots = mem_new_array(slot_count, sizeof *map->slots);
+    mem_free(map_exchange(map, copy_slots(map, slot_count), slot_count));
+}
+
+/* At most three quarters are taken, so that a probe ends soon. */
+static bool has_room(uint32_t slot_count, uint64_t items) {
+    return items <= slot_count - slot_count / 4;
+}
+
+struct map_slot *map_bigger(const struct map *map, uint32_t more, uint32_t *ret_slot_count) {
+    uint32_t slot_count = map_slot_count(map);
+    uint64_t items = (uint64_t)map->count + more;
+    if (slot_count < SLOTS_MANY || has_room(slot_count, items)) return NULL;
+    check(items <= ITEMS_MAX);
+    while (!has_room(slot_count, items))
+        slot_count *= 2;
+    *ret_slot_count = slot_count;
+    return copy_slots(map, slot_count);
+}
+
+struct map_slot *map_exchange(struct map *map, struct map_slot *slots, uint32_t slot_count) {
+    struct map_slot *old = map->slots;
+    map->slots = slots;
     map->mask = slot_count - 1;
-    for (uint32_t at = 0; at < map_slot_count(&old); at++) {
-        if (old.slots[at].item) put_slot(map, old.slots[at]);
-    }
-    mem_free(old.slots);
+    return old;
 }
 
 void map_put(struct map *map, uint64_t hash, void *item) {
     check(item != NULL);
     check(map->count < ITEMS_MAX);
     uint32_t slot_count = map_slot_count(map);
-    /* At most three quarters are taken, so that a probe ends soon. */
-    if (map->count + 1 > slot_count - slot_count / 4) {
+    if (!has_room(slot_count, (uint64_t)map->count + 1)) {
         resize(map, slot_count ? slot_count * 2 : SLOTS_MIN);
     }
-    put_slot(map, (struct map_slot){hash, item});
+    put_slot(map->slots, map->mask, (struct map_slot){hash, item});
     map->count++;
 }
 

@@ -33,6 +33,15 @@ void map_put(struct map *map, uint64_t hash, void *item);
 /* Takes out the item that was put in with that hash; it must be there. */
 void map_remove(struct map *map, uint64_t hash, const void *item);
 
+/* A table with room for `more` items beside those that the map has, and with these in it; NULL when
+ * the map has the room, or is so small that it may as well grow when it has to. The map is only
+ * read, so that others may read it too. */
+struct map_slot *map_bigger(const struct map *map, uint32_t more, uint32_t *ret_slot_count);
+
+/* The map takes a table that map_bigger has made of what it still is, and gives its own, to be
+ * freed. */
+struct map_slot *map_exchange(struct map *map, struct map_slot *slots, uint32_t slot_count);
+
 /* Walks the items of one hash:
  *
  *     struct map_probe probe = map_probe(map, hash);

@@ -624,21 +624,23 @@ static bool tell_gone(struct queue *queue, struct effects *effects) {
     return true;
 }
 
-void queue_pump(struct queue *queue, uint32_t budget, struct effects *effects) {
+uint32_t queue_pump(struct queue *queue, uint32_t budget, struct effects *effects) {
     check(effects->count + (uint64_t)budget <= PUMP_EFFECTS_MAX);
+    uint32_t left = budget;
     if (queue->gone) {
-        while (budget != 0 && tell_gone(queue, effects)) {
-            budget--;
+        while (left != 0 && tell_gone(queue, effects)) {
+            left--;
         }
-        drop_doomed(queue, budget);
-        return;
+        left -= drop_doomed(queue, left);
+        return budget - left;
     }
     /* A long purge and deliveries share the budget. */
-    if (!ranges_empty(&queue->doomed)) budget -= drop_doomed(queue, budget - budget / 2);
-    budget -= deliver_some(queue, budget, effects);
-    budget -= return_tokens(queue, budget, effects);
-    if (!ranges_empty(&queue->doomed)) drop_doomed(queue, budget);
+    if (!ranges_empty(&queue->doomed)) left -= drop_doomed(queue, left - left / 2);
+    left -= deliver_some(queue, left, effects);
+    left -= return_tokens(queue, left, effects);
+    if (!ranges_empty(&queue->doomed)) left -= drop_doomed(queue, left);
     entries_tidy(&queue->entries, queue->cursor);
+    return budget - left;
 }
 
 bool queue_owes(const struct queue *queue) {

@@ -73,8 +73,8 @@ void queue_apply(
 
 /* Does up to `budget` pieces of owed work (deliveries, notices, tokens that come back, releases
  * after a purge, a long settlement or a delete), appending at most `budget` effects; effects->count
- * must leave room. */
-void queue_pump(struct queue *queue, uint32_t budget, struct effects *effects);
+ * must leave room. Gives the number of pieces. */
+uint32_t queue_pump(struct queue *queue, uint32_t budget, struct effects *effects);
 
 /* True while queue_pump would do something. */
 bool queue_owes(const struct queue *queue);

@@ -175,6 +175,35 @@ void vhost_put_queue(struct vhost *vhost, const struct change *change, queue_ref
  * of that name has this ref. */
 bool vhost_remove_queue(struct vhost *vhost, struct bytes name, queue_ref queue);
 
+/* Room for what a change adds, which is made before it: large tables are filled anew without the
+ * lock, by who alone changes them. */
+enum { VHOST_GROWN_MAX = 2 };
+
+struct vhost_room {
+    struct grown {
+        struct map *map;
+        struct map_slot *slots; /* the new ones, then the old ones */
+        uint32_t slot_count;
+    } grown[VHOST_GROWN_MAX];
+    uint32_t count;
+};
+
+/* Makes room for the change if it needs any: the caller is the only one that changes the virtual
+ * host. */
+void vhost_make_room(struct vhost *vhost, const struct change *change, struct vhost_room *ret_room);
+
+/* Puts it in place; needs the lock, and is followed by the change. */
+void vhost_use_room(struct vhost_room *room);
+
+/* Releases what was there before, without the lock. */
+void vhost_end_room(struct vhost_room *room);
+
+/* True when an EXCHANGE_DELETE that will be accepted, or the removal of a queue (QUEUE_DELETE),
+ * takes very many bindings along. Then vhost_thin takes some of them away before, so that the lock
+ * is not held for all of them at once. */
+bool vhost_takes_many(const struct vhost *vhost, const struct change *change);
+void vhost_thin(struct vhost *vhost, const struct change *change);
+
 /* From now on the names of durable exchanges that go are added to `departures`: those deleted, and
  * those that go with their last binding. Borrowed until another call; NULL ends it. */
 struct departures;

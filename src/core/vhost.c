@@ -252,6 +252,26 @@ void vhost_remove_exchange(struct vhost *vhost, struct exchange *exchange) {
     drop_doomed(vhost, &doomed);
 }
 
+/* ---- thinning ---- */
+
+void vhost_thin_exchange(struct vhost *vhost, struct exchange *exchange, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        unbind(vhost, LIST_ENTRY(list_first(&exchange->bindings), struct binding, in_source));
+    check(!list_empty(&exchange->bindings));
+    raise_generation(vhost);
+}
+
+void vhost_thin_queue(struct vhost *vhost, struct bound_queue *queue, uint32_t count) {
+    struct list doomed;
+    list_init(&doomed);
+    for (uint32_t i = 0; i < count; i++) {
+        struct list_node *first = list_first(&queue->bindings);
+        unbind_and_doom(vhost, LIST_ENTRY(first, struct binding, in_destination), &doomed);
+    }
+    check(!list_empty(&queue->bindings));
+    drop_doomed(vhost, &doomed);
+}
+
 /* ---- the end ---- */
 
 /* Bindings first, which leaves nothing that hangs together. */

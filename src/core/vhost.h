@@ -44,6 +44,10 @@ void vhost_add_exchange(struct vhost *vhost, const struct change *change, enum e
  * lost its last binding by that. */
 void vhost_remove_exchange(struct vhost *vhost, struct exchange *exchange);
 
+/* Removes the first `count` bindings from an exchange, or to a queue, which has more. */
+void vhost_thin_exchange(struct vhost *vhost, struct exchange *exchange, uint32_t count);
+void vhost_thin_queue(struct vhost *vhost, struct bound_queue *queue, uint32_t count);
+
 /* What a binding is known by. */
 struct binding_query {
     struct exchange *source;

@@ -297,6 +297,45 @@ static void change_binding(
     mem_free(room);
 }
 
+/* ---- thinning ---- */
+
+enum { THINNED_BINDINGS = 256 };
+
+static bool is_many(const struct list *bindings) {
+    uint32_t count = 0;
+    const struct list_node *node = list_first(bindings);
+    while (node && node != &bindings->head && count <= THINNED_BINDINGS) {
+        node = node->next;
+        count++;
+    }
+    return count > THINNED_BINDINGS;
+}
+
+/* The exchange that the change will delete; one in use is not deleted when that counts. */
+static struct exchange *exchange_to_delete(const struct vhost *vhost, const struct change *change) {
+    bool refused = change->name.size == 0 || reserved(change->name) || change->if_unused;
+    return refused ? NULL : vhost_find_exchange(vhost, change->name);
+}
+
+bool vhost_takes_many(const struct vhost *vhost, const struct change *change) {
+    if (change->kind == CHANGE_QUEUE_DELETE) {
+        const struct bound_queue *queue = vhost_find_bound_queue(vhost, change->name);
+        return queue && is_many(&queue->bindings);
+    }
+    if (change->kind != CHANGE_EXCHANGE_DELETE) return false;
+    const struct exchange *exchange = exchange_to_delete(vhost, change);
+    return exchange && is_many(&exchange->bindings);
+}
+
+void vhost_thin(struct vhost *vhost, const struct change *change) {
+    if (change->kind == CHANGE_QUEUE_DELETE) {
+        struct bound_queue *queue = vhost_find_bound_queue(vhost, change->name);
+        vhost_thin_queue(vhost, queue, THINNED_BINDINGS);
+    } else {
+        vhost_thin_exchange(vhost, exchange_to_delete(vhost, change), THINNED_BINDINGS);
+    }
+}
+
 void vhost_change(
     struct vhost *vhost, const struct change *change, struct change_result *ret_result) {
     check(change->name.size <= NAME_BYTES_MAX);

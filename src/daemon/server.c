@@ -113,6 +113,11 @@ static uint64_t io_wall_ms(void *context) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+static uint64_t io_time_ns(void *context) {
+    (void)context;
+    return uv_hrtime();
+}
+
 static void on_read(void *owner, struct bytes bytes, uint64_t now_ms) {
     struct client *client = owner;
     client->shard->now_ms = now_ms;
@@ -252,10 +257,12 @@ static void worker_start(struct server *server, uint32_t number) {
         .finish = io_finish,
         .random = io_random,
         .wall_ms = io_wall_ms,
+        .time_ns = io_time_ns,
         .adopt = io_adopt,
         .context = worker};
     worker->shard = shard_new(server->broker, number, &worker->io);
     worker->loop = loop_new(&WORKER_ACTOR, worker);
+    loop_measure(worker->loop, &worker->shard->counters.turn_time);
 }
 
 static void on_signal(uv_signal_t *handle, int number);

@@ -22,6 +22,7 @@ enum {
 struct listener {
     uv_poll_t poll;
     uv_timer_t retry;
+    struct loop *loop;
     const struct listener_events *events;
     void *owner;
     int fd;
@@ -108,6 +109,7 @@ static void on_retry(uv_timer_t *timer) {
 static void on_acceptable(uv_poll_t *handle, int status, int events) {
     struct listener *listener = handle->data;
     (void)events;
+    loop_woke(listener->loop);
     if (status < 0) return;
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
         struct sockaddr_storage address;
@@ -132,6 +134,7 @@ static void on_acceptable(uv_poll_t *handle, int status, int events) {
 struct listener *listener_start(
     struct loop *loop, int fd, const struct listener_events *events, void *owner) {
     struct listener *listener = NEW(struct listener);
+    listener->loop = loop;
     listener->events = events;
     listener->owner = owner;
     listener->fd = fd;

@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "base/list.h"
 
+struct durations;
 struct loop;
 struct uv_loop_s;
 
@@ -23,6 +24,34 @@ struct loop_actor {
 /* `callbacks` and `actor` are borrowed for the loop's life. */
 struct loop *loop_new(const struct loop_actor *callbacks, void *actor);
 void loop_free(struct loop *loop);
+
+/* Counts in `turns`, which is borrowed, how long the loop's turns take: from waking, callbacks of
+ * sockets included, until it waits again or the next turn begins. */
+void loop_measure(struct loop *loop, struct durations *turns);
+
+/* A callback of a handle of the loop begins: the loop has woken, unless it has before. */
+void loop_woke(struct loop *loop);
+
+/* ---- taking turns at being read
+ *
+ * When many send at once, the loop stops reading after a while: who is left waits, in the order of
+ * coming, and is served before the next turn. Who has something new then stands in line behind. So
+ * turns are short whatever comes, and everybody is read in turn. */
+
+/* Somebody who can stand in line; `serve` is called once, out of it. */
+struct loop_guest {
+    struct list_node in_line; /* remove it when there is nothing to serve any more */
+    void (*serve)(struct loop_guest *guest);
+};
+
+/* False when the guest may be served now; else it stands in line. */
+bool loop_lines_up(struct loop *loop, struct loop_guest *guest);
+
+/* How many bytes may be read at once: less when they took long before. */
+size_t loop_read_size(const struct loop *loop);
+
+/* A guest has been served, and so much was read. */
+void loop_has_read(struct loop *loop, size_t size);
 
 /* Runs until loop_end. */
 void loop_run(struct loop *loop);

@@ -15,6 +15,9 @@ struct socket {
     struct loop *loop;
     const struct socket_events *events;
     void *owner;
+    struct loop_guest guest;       /* of the loop, when it has much to read */
+    int seen;                      /* events that have not been served */
+    int wanted;                    /* events */
     struct list_node in_finishing; /* of the loop */
     struct farewell *farewell;     /* while it is being finished */
     int fd;
@@ -41,6 +44,8 @@ static void set_options(int fd) {
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 }
 
+static void serve(struct loop_guest *guest);
+
 struct socket *socket_open(struct loop *loop, int fd, const struct socket_events *events) {
     set_options(fd);
     struct socket *socket = NEW(struct socket);
@@ -51,6 +56,7 @@ struct socket *socket_open(struct loop *loop, int fd, const struct socket_events
     }
     socket->poll.data = socket;
     socket->loop = loop;
+    socket->guest.serve = serve;
     socket->events = events;
     socket->fd = fd;
     return socket;
@@ -71,22 +77,22 @@ static void tell_closed(struct socket *socket) {
 /* One read per event: a fast sender takes its turn like the others. */
 static void read_some(struct socket *socket) {
     uint8_t *buffer = loop_read_buffer(socket->loop);
-    ssize_t size = read(socket->fd, buffer, READ_BUFFER_BYTES);
+    struct loop *loop = socket->loop;
+    ssize_t size = read(socket->fd, buffer, loop_read_size(loop));
     if (size > 0) {
-        socket->events->on_read(
-            socket->owner, bytes_of(buffer, (size_t)size), loop_now(socket->loop));
+        socket->events->on_read(socket->owner, bytes_of(buffer, (size_t)size), loop_now(loop));
+        loop_has_read(loop, (size_t)size);
         return;
     }
     if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
     tell_closed(socket);
 }
 
-static void on_poll(uv_poll_t *handle, int status, int events) {
-    struct socket *socket = handle->data;
-    if (status < 0) {
-        tell_closed(socket);
-        return;
-    }
+/* Events that are not wanted any more come again when they are. */
+static void serve(struct loop_guest *guest) {
+    struct socket *socket = CONTAINER_OF(guest, struct socket, guest);
+    int events = socket->seen & socket->wanted;
+    socket->seen = 0;
     if (events & UV_WRITABLE) socket->events->on_writable(socket->owner);
     if (socket->closed) return;
     if (events & UV_READABLE) {
@@ -97,8 +103,20 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
     if (events & UV_DISCONNECT) tell_closed(socket);
 }
 
+static void on_poll(uv_poll_t *handle, int status, int events) {
+    struct socket *socket = handle->data;
+    loop_woke(socket->loop);
+    if (status < 0) {
+        tell_closed(socket);
+        return;
+    }
+    socket->seen |= events;
+    if (!loop_lines_up(socket->loop, &socket->guest)) serve(&socket->guest);
+}
+
 void socket_want(struct socket *socket, bool read, bool write) {
     int events = UV_DISCONNECT | (read ? UV_READABLE : 0) | (write ? UV_WRITABLE : 0);
+    socket->wanted = events;
     check(uv_poll_start(&socket->poll, events, on_poll) == 0);
 }
 
@@ -118,6 +136,7 @@ void socket_close(struct socket *socket) {
     check(!socket->closed);
     socket->closed = true;
     list_remove_if_linked(&socket->in_finishing);
+    list_remove_if_linked(&socket->guest.in_line);
     if (socket->farewell) uv_close((uv_handle_t *)&socket->farewell->timer, on_freed);
     /* libuv lets go of the descriptor within uv_close; after close() its number may be another
      * thread's. */
@@ -135,6 +154,7 @@ static void on_linger_over(uv_timer_t *timer) {
 static void on_leftover(uv_poll_t *handle, int status, int events) {
     struct socket *socket = handle->data;
     (void)events;
+    loop_woke(socket->loop);
     ssize_t size =
         status < 0 ? -1 : read(socket->fd, loop_read_buffer(socket->loop), READ_BUFFER_BYTES);
     if (size < 0 && status >= 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -148,6 +168,7 @@ static void on_leftover(uv_poll_t *handle, int status, int events) {
 void socket_finish(struct socket *socket) {
     check(!socket->closed);
     check(!socket->farewell);
+    list_remove_if_linked(&socket->guest.in_line);
     if (shutdown(socket->fd, SHUT_WR) != 0) {
         socket_close(socket);
         return;

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "base/base.h"
+#include "base/durations.h"
 
 struct counters {
 #define COUNTER(name, kind, metric, text) _Atomic uint64_t name;
@@ -18,6 +19,9 @@ struct counters {
     _Atomic uint64_t queues;
     _Atomic uint64_t commit_since_ms; /* when the oldest one under way was sent; 0: there is none */
     _Atomic uint64_t journal_slow;    /* 1 while commits take too long */
+#define HISTOGRAM(name, metric, text) struct durations name;
+#include "shard/histograms.def"
+#undef HISTOGRAM
 };
 
 static inline void counter_add(_Atomic uint64_t *counter, uint64_t amount) {

@@ -8,6 +8,9 @@
 #include "shard/keeper.h"
 #include "shard/shard.h"
 
+/* Between two looks at the clock: what takes some ten microseconds. */
+enum { PIECES_PER_LOOK = 512 };
+
 /* A connection that consumes from queues of this shard. */
 struct link {
     connection_ref connection;
@@ -20,7 +23,7 @@ struct link {
 static struct queue_slot *slot_find(struct shard *shard, queue_ref ref) {
     uint32_t index = ref_slot(ref);
     if (index >= shard->queue_capacity) return NULL;
-    struct queue_slot *slot = &shard->queues[index];
+    struct queue_slot *slot = queue_host_slot_at(shard, index);
     if (!slot->queue || (slot->generation & 0xffffff) != ref_generation(ref)) return NULL;
     return slot;
 }
@@ -36,20 +39,25 @@ static struct queue_slot *slot_get(struct shard *shard, queue_ref ref) {
 }
 
 static void slots_grow(struct shard *shard) {
-    uint32_t capacity = shard->queue_capacity ? shard->queue_capacity * 2 : 64;
-    check(capacity <= REF_SLOTS_MAX);
-    shard->queues = mem_resize(shard->queues, capacity * sizeof *shard->queues);
-    for (uint32_t i = capacity; i-- > shard->queue_capacity;) {
-        shard->queues[i] = (struct queue_slot){.next_free = shard->queue_free};
+    uint32_t old = shard->queue_capacity;
+    uint32_t blocks = old / QUEUE_BLOCK_SLOTS;
+    check(old + QUEUE_BLOCK_SLOTS <= REF_SLOTS_MAX);
+    if ((blocks & (blocks - 1)) == 0) {
+        uint32_t room = blocks ? 2 * blocks : 1;
+        shard->queues = mem_resize(shard->queues, room * sizeof *shard->queues);
+    }
+    shard->queues[blocks] = mem_new_array(QUEUE_BLOCK_SLOTS, sizeof **shard->queues);
+    shard->queue_capacity = old + QUEUE_BLOCK_SLOTS;
+    for (uint32_t i = shard->queue_capacity; i-- > old;) {
+        queue_host_slot_at(shard, i)->next_free = shard->queue_free;
         shard->queue_free = i + 1;
     }
-    shard->queue_capacity = capacity;
 }
 
 queue_ref queue_host_make(struct shard *shard, const struct request *request) {
     if (shard->queue_free == 0) slots_grow(shard);
     uint32_t index = shard->queue_free - 1;
-    struct queue_slot *slot = &shard->queues[index];
+    struct queue_slot *slot = queue_host_slot_at(shard, index);
     shard->queue_free = slot->next_free;
     do
         slot->generation++;
@@ -339,8 +347,7 @@ static void count_deliveries(struct shard *shard) {
 
 static void pump_one(struct shard *shard, struct queue *queue, uint32_t *done) {
     queue_ref ref = queue_self(queue);
-    queue_pump(queue, PUMP_EFFECTS_MAX, &shard->effects);
-    *done += shard->effects.count + 1;
+    *done += queue_pump(queue, PUMP_EFFECTS_MAX, &shard->effects) + 1;
     count_deliveries(shard);
     struct queue_slot *slot = slot_get(shard, ref);
     if (slot->shelf) {
@@ -352,9 +359,14 @@ static void pump_one(struct shard *shard, struct queue *queue, uint32_t *done) {
     if (slot->forgotten && !queue_owes(queue)) slot_free(shard, ref);
 }
 
-uint32_t queue_host_pump(struct shard *shard, uint32_t budget) {
+uint32_t queue_host_pump(struct shard *shard, uint32_t enough, uint32_t budget) {
     uint32_t done = 0;
+    uint32_t look_at = enough;
     while (done < budget) {
+        if (done >= look_at) {
+            if (shard_turn_is_long(shard)) break;
+            look_at = done + PIECES_PER_LOOK;
+        }
         struct list_node *node = list_take_first(&shard->pump);
         if (!node) break;
         pump_one(shard, queue_of_pump(node), &done);
@@ -391,20 +403,22 @@ void queue_host_announce(struct shard *shard) {
 void queue_host_each(struct shard *shard,
     void (*each)(void *context, struct bytes name, const struct queue *queue), void *context) {
     for (uint32_t i = 0; i < shard->queue_capacity; i++) {
-        struct queue_slot *slot = &shard->queues[i];
+        struct queue_slot *slot = queue_host_slot_at(shard, i);
         if (slot->queue) each(context, name_bytes(slot->name), slot->queue);
     }
 }
 
 void queue_host_deinit(struct shard *shard) {
     for (uint32_t i = 0; i < shard->queue_capacity; i++) {
-        struct queue_slot *slot = &shard->queues[i];
+        struct queue_slot *slot = queue_host_slot_at(shard, i);
         if (!slot->queue) continue;
         list_remove_if_linked(queue_in_pump(slot->queue));
         queue_free(slot->queue);
         shelf_free(slot->shelf, shard->number);
         mem_free(slot->name);
     }
+    for (uint32_t i = 0; i < shard->queue_capacity; i += QUEUE_BLOCK_SLOTS)
+        mem_free(queue_host_slot_at(shard, i));
     mem_free(shard->queues);
     shard->queues = NULL;
     shard->queue_capacity = shard->queue_free = shard->queue_count = 0;

@@ -20,13 +20,21 @@ struct queue_slot {
     bool forgotten;     /* it has left the topology; freed when it owes nothing */
 };
 
+/* Slots come in blocks, so that nothing is copied, and little is touched, when there are more. */
+enum { QUEUE_BLOCK_SLOTS = 1024 };
+
+/* One of the queue_capacity slots, free or not. */
+static inline struct queue_slot *queue_host_slot_at(const struct shard *shard, uint32_t index) {
+    return &shard->queues[index / QUEUE_BLOCK_SLOTS][index % QUEUE_BLOCK_SLOTS];
+}
+
 /* Makes the queue of a declare request; gives its ref. */
 queue_ref queue_host_make(struct shard *shard, const struct request *request);
 
 /* Its row is in the batch of this ticket. It may be gone by then. */
 void queue_host_on_rowed(struct shard *shard, queue_ref ref, uint64_t ticket);
 
-/* The slot of a queue, or NULL when it is gone. Valid until a queue is made. */
+/* The slot of a queue, or NULL when it is gone. */
 struct queue_slot *queue_host_slot(struct shard *shard, queue_ref ref);
 
 /* It is stable that messages below `limit` may have been delivered: the queue may go on. */
@@ -45,8 +53,9 @@ enum reply_code queue_host_remove(
 /* Gives byte credit back to a connection. */
 void queue_host_on_credit(struct shard *shard, connection_ref connection, uint64_t bytes);
 
-/* Does owed work, up to `budget` effects; gives how many were done. */
-uint32_t queue_host_pump(struct shard *shard, uint32_t budget);
+/* Does owed work, up to `budget` pieces; after `enough` of them only while the turn is not long
+ * yet. Gives how many were done. */
+uint32_t queue_host_pump(struct shard *shard, uint32_t enough, uint32_t budget);
 
 /* Tells every publisher's shard how many of its ENQUEUEs have been applied. */
 void queue_host_announce(struct shard *shard);

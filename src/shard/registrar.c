@@ -5,6 +5,7 @@
 #include <uthash.h>
 #include <xxhash.h>
 
+#include "base/list.h"
 #include "base/memory.h"
 #include "base/str.h"
 #include "core/departures.h"
@@ -26,15 +27,16 @@ struct transition {
 
 /* An exclusive queue of a connection. */
 struct owned {
-    struct owned *next;
+    struct list_node in_owner;
     struct name *name;
     queue_ref queue;
+    UT_hash_handle hh;
 };
 
 /* A connection that has exclusive queues. */
 struct owner {
     connection_ref connection;
-    struct owned *queues;
+    struct list queues;
     uint32_t under_way; /* requests for its exclusive queues that are not answered */
     bool leaving;
     UT_hash_handle hh;
@@ -56,6 +58,7 @@ struct registrar {
     struct postponed **postponed_end;
     struct transition *transitions;
     struct owner *owners;
+    struct owned *owned; /* of all of them, by queue */
 };
 
 struct registrar *registrar_new(struct broker *broker, struct definitions *definitions) {
@@ -77,17 +80,17 @@ int registrar_load(struct registrar *registrar, struct restore_index *index,
         registrar->broker, registrar->definitions, registrar->scribe, index, ret_problem);
 }
 
-static void owned_free(struct owned *owned) {
+static void owned_free(struct registrar *registrar, struct owned *owned) {
+    list_remove_if_linked(&owned->in_owner);
+    HASH_DEL(registrar->owned, owned);
     mem_free(owned->name);
     mem_free(owned);
 }
 
 static void owner_drop(struct registrar *registrar, struct owner *owner) {
     HASH_DEL(registrar->owners, owner);
-    while (owner->queues) {
-        struct owned *owned = owner->queues;
-        owner->queues = owned->next;
-        owned_free(owned);
+    list_for_safe (struct owned, owned, &owner->queues, in_owner) {
+        owned_free(registrar, owned);
     }
     mem_free(owner);
 }
@@ -136,28 +139,25 @@ static struct owner *owner_get(struct registrar *registrar, connection_ref conne
     if (owner) return owner;
     owner = NEW(struct owner);
     owner->connection = connection;
+    list_init(&owner->queues);
     HASH_ADD(hh, registrar->owners, connection, sizeof owner->connection, owner);
     return owner;
 }
 
-static void owner_put(struct owner *owner, struct bytes name, queue_ref queue) {
+static void owner_put(
+    struct registrar *registrar, struct owner *owner, struct bytes name, queue_ref queue) {
     struct owned *owned = NEW(struct owned);
     owned->queue = queue;
     owned->name = name_new(name);
-    owned->next = owner->queues;
-    owner->queues = owned;
+    list_put_last(&owner->queues, &owned->in_owner);
+    HASH_ADD(hh, registrar->owned, queue, sizeof owned->queue, owned);
 }
 
-static void owner_forget(struct registrar *registrar, connection_ref connection, queue_ref queue) {
-    struct owner *owner = connection ? owner_find(registrar, connection) : NULL;
-    if (!owner) return;
-    for (struct owned **at = &owner->queues; *at; at = &(*at)->next) {
-        struct owned *owned = *at;
-        if (owned->queue != queue) continue;
-        *at = owned->next;
-        owned_free(owned);
-        return;
-    }
+/* A queue that is exclusive, or not, is gone. */
+static void owner_forget(struct registrar *registrar, queue_ref queue) {
+    struct owned *owned = NULL;
+    HASH_FIND(hh, registrar->owned, &queue, sizeof queue, owned);
+    if (owned) owned_free(registrar, owned);
 }
 
 static void leave_step(struct registrar *registrar, struct owner *owner);
@@ -338,31 +338,53 @@ static void make_durable(struct registrar *registrar, struct request *request) {
         (struct mail){.kind = MAIL_ROWED, .ref = request->result.queue, .count = request->ticket};
 }
 
+/* Tables that have to grow do so before shards have to wait. */
+static void make_room(struct registrar *registrar, struct request *request) {
+    struct vhost_room room;
+    vhost_make_room(request->vhost, &request->change, &room);
+    if (room.count == 0) return;
+    directory_write(registrar->broker->directory);
+    vhost_use_room(&room);
+    directory_done(registrar->broker->directory);
+    vhost_end_room(&room);
+}
+
 static void on_made(struct registrar *registrar, struct request *request) {
     const struct change *change = &request->change;
     if (request->queue_id != 0) make_durable(registrar, request);
+    make_room(registrar, request);
     directory_write(registrar->broker->directory);
     vhost_put_queue(request->vhost, change, request->result.queue);
     directory_done(registrar->broker->directory);
     request->made = true;
     if (change->exclusive) {
         struct owner *owner = owner_get(registrar, change->connection);
-        owner_put(owner, change->name, request->result.queue);
+        owner_put(registrar, owner, change->name, request->result.queue);
     }
     answer_and_end(registrar, request);
 }
 
 /* ---- delete ---- */
 
+/* Of very many bindings most go before, some at a time, so that shards can read in between. */
+static void thin(struct registrar *registrar, struct vhost *vhost, const struct change *change) {
+    while (vhost_takes_many(vhost, change)) {
+        directory_write(registrar->broker->directory);
+        vhost_thin(vhost, change);
+        directory_done(registrar->broker->directory);
+    }
+}
+
 static void forget_queue(struct registrar *registrar, struct request *request, queue_ref queue) {
+    struct change leaving = {.kind = CHANGE_QUEUE_DELETE, .name = request->change.name};
+    thin(registrar, request->vhost, &leaving);
     directory_write(registrar->broker->directory);
     const struct queue_entry *entry = vhost_find_queue(request->vhost, request->change.name);
-    connection_ref owner = entry ? entry->owner : 0;
     bool durable = entry && entry->durable;
     bool removed = vhost_remove_queue(request->vhost, request->change.name, queue);
     directory_done(registrar->broker->directory);
     check(removed);
-    owner_forget(registrar, owner, queue);
+    owner_forget(registrar, queue);
     if (durable) remove_row(registrar, request);
     uint64_t ticket = request->ticket;
     remove_rows_of_departed(registrar, request);
@@ -442,7 +464,7 @@ static void delete_owned(struct registrar *registrar, struct owner *owner, struc
     request->change.connection = owner->connection;
     request->vhost = registrar->broker->vhost;
     request->shard = registrar->broker->registrar;
-    owned_free(owned);
+    owned_free(registrar, owned);
     owner->under_way++;
     on_change(registrar, request);
 }
@@ -451,13 +473,9 @@ static void leave_step(struct registrar *registrar, struct owner *owner) {
     if (!owner->leaving || owner->under_way != 0) return;
     /* Held while we walk, because a request may be answered at once. */
     owner->under_way++;
-    struct owned *owned = owner->queues;
-    owner->queues = NULL;
-    while (owned) {
-        struct owned *next = owned->next;
-        delete_owned(registrar, owner, owned);
-        owned = next;
-    }
+    struct list_node *node = NULL;
+    while ((node = list_take_first(&owner->queues)) != NULL)
+        delete_owned(registrar, owner, LIST_ENTRY(node, struct owned, in_owner));
     owner->under_way--;
     if (owner->under_way != 0) return;
     connection_ref connection = owner->connection;
@@ -485,6 +503,7 @@ static void declare_exchange(struct registrar *registrar, struct request *reques
         return;
     }
     if (change->durable) put_row(registrar, request);
+    make_room(registrar, request);
     directory_write(registrar->broker->directory);
     vhost_change(request->vhost, change, &request->result);
     directory_done(registrar->broker->directory);
@@ -496,6 +515,8 @@ static void change_at_once(struct registrar *registrar, struct request *request)
     const struct change *change = &request->change;
     const struct vhost *vhost = request->vhost;
     bool deletes = change->kind == CHANGE_EXCHANGE_DELETE;
+    if (deletes) thin(registrar, request->vhost, change);
+    make_room(registrar, request);
     bool durable = !deletes && tickets_binding_is_durable(vhost, change);
     uint32_t bindings = vhost_binding_count(vhost);
     uint32_t exchanges = vhost_exchange_count(vhost);

@@ -230,6 +230,11 @@ void retirement_on_request(struct retirement *retirement, struct disk_request *r
 
 /* ---- the turn ---- */
 
+bool retirement_busy(const struct retirement *retirement) {
+    bool looks = retirement->changed && retirement->keeper->shard->now_ms >= retirement->look_ms;
+    return looks || retirement->release != RELEASE_NONE || retirement->jobs.count != 0;
+}
+
 bool retirement_turn(struct retirement *retirement) {
     struct keeper *keeper = retirement->keeper;
     bool waits = keeper->shard->now_ms < retirement->retry_ms;

@@ -106,6 +106,9 @@ void retirement_init(struct retirement *retirement, struct keeper *keeper);
 /* The disks have handed back everything. */
 void retirement_deinit(struct retirement *retirement);
 
+/* True when a turn of it would do more than look whether there is something to do. */
+bool retirement_busy(const struct retirement *retirement);
+
 /* Goes on. True when there is more to do at once. */
 bool retirement_turn(struct retirement *retirement);
 

@@ -7,10 +7,13 @@
 #include "shard/queue_host.h"
 
 enum {
+    TURN_LONG_NS = 500000,    /* then sockets have waited long enough: the rest is for later */
+    MAIL_PER_LOOK = 512,      /* between two looks at the clock */
     MAIL_PER_ROUND = 2048,    /* from one peer: sockets wait meanwhile */
     ROUNDS_PER_TURN = 4,      /* mail to oneself is answered within the turn */
-    PUMP_PER_ROUND = 16384,   /* effects: more than one round's mail can enqueue on a few peers, so
-                                 that deliveries keep up with publishes */
+    PUMP_PER_ROUND = 16384,   /* pieces of owed work */
+    PUMP_MIN = 512,           /* also in a long turn, */
+    PUMP_PER_MAIL = 2,        /* with so much for each mail: deliveries keep up with publishes */
     MEMORY_TELL_BYTES = 65536 /* the shared figure is touched when ours moved this far */
 };
 
@@ -231,6 +234,7 @@ static uint32_t read_mail(struct shard *shard, uint32_t from) {
         on_mail(shard, from, mail);
         mesh_took(mesh, from, shard->number);
         count++;
+        if (count % MAIL_PER_LOOK == 0 && shard_turn_is_long(shard)) break;
     }
     if (count != 0) mesh_release(mesh, from, shard->number);
     return count;
@@ -303,12 +307,18 @@ static void spread_alarm(struct shard *shard) {
 
 /* ---- the turn ---- */
 
+bool shard_turn_is_long(const struct shard *shard) {
+    if (shard->turn_long_ns == 0) return false;
+    return shard->io->time_ns(shard->io->context) >= shard->turn_long_ns;
+}
+
 static bool round_of_work(struct shard *shard) {
     uint32_t count = 0;
     mesh_publish(shard->broker->mesh, shard->number);
     for (uint32_t from = 0; from < mesh_actors(shard->broker->mesh); from++)
         count += read_mail(shard, from);
-    count += queue_host_pump(shard, PUMP_PER_ROUND);
+    uint32_t enough = PUMP_MIN + count * PUMP_PER_MAIL;
+    count += queue_host_pump(shard, enough, PUMP_PER_ROUND);
     queue_host_announce(shard);
     return count != 0;
 }
@@ -330,14 +340,22 @@ static void run_deadlines(struct shard *shard) {
         client_on_deadline(CONTAINER_OF(due, struct client, deadline));
 }
 
+/* Each round does some of everything, and another one follows while there is something to do and
+ * the turn has not become long. */
+static void work_in_rounds(struct shard *shard) {
+    bool worked = round_of_work(shard);
+    for (int i = 1; i < ROUNDS_PER_TURN && worked && !shard_turn_is_long(shard); i++)
+        worked = round_of_work(shard);
+}
+
 bool shard_turn(struct shard *shard, uint64_t now_ms) {
     shard->now_ms = now_ms;
+    const struct shard_io *io = shard->io;
+    if (io->time_ns) shard->turn_long_ns = io->time_ns(io->context) + TURN_LONG_NS;
     counter_add(&shard->counters.turns, 1);
     run_deadlines(shard);
-    bool worked = true;
     bool more = shard->keeper && keeper_turn(shard->keeper);
-    for (int i = 0; i < ROUNDS_PER_TURN && worked; i++)
-        worked = round_of_work(shard);
+    work_in_rounds(shard);
     if (shard->keeper) more = keeper_turn(shard->keeper) || more;
     send_home(shard);
     tell_memory(shard);
@@ -394,8 +412,9 @@ bool shard_idle(const struct shard *shard) {
 
 void shard_check(struct shard *shard) {
     for (uint32_t i = 0; i < shard->queue_capacity; i++) {
-        if (shard->queues[i].queue) queue_check(shard->queues[i].queue);
-        if (shard->queues[i].shelf) keeper_check_queue(&shard->queues[i]);
+        struct queue_slot *slot = queue_host_slot_at(shard, i);
+        if (slot->queue) queue_check(slot->queue);
+        if (slot->shelf) keeper_check_queue(slot);
     }
     for (uint32_t i = 0; i < shard->client_capacity; i++) {
         struct client *client = shard->clients[i];

@@ -39,6 +39,8 @@ struct shard_io {
     void (*random)(void *context, uint8_t *data, size_t size);
     /* Wall clock, ms since 1970. */
     uint64_t (*wall_ms)(void *context);
+    /* A clock to measure what parts of a turn take; NULL: they are not measured. */
+    uint64_t (*time_ns)(void *context);
     /* Makes a socket of what MAIL_ADOPT brought and gives it to client_open. */
     void (*adopt)(void *context, void *accepted);
     void *context;
@@ -158,14 +160,15 @@ struct shard {
     const struct shard_io *io;
     uint32_t number;
     uint64_t now_ms;
+    uint64_t turn_long_ns; /* from then on the turn is long; 0: that is not measured */
     struct message_pool *pool;
     struct keeper *keeper; /* NULL: durable queues are in memory only, too */
     struct chunk_pool chunks;
     struct route_cache routes;
-    struct peer *peers; /* [shard_count] */
-    struct queue_slot *queues;
-    uint32_t queue_capacity;
-    uint32_t queue_free; /* first free slot + 1, chained */
+    struct peer *peers;         /* [shard_count] */
+    struct queue_slot **queues; /* in blocks: queue_host_slot_at() */
+    uint32_t queue_capacity;    /* slots */
+    uint32_t queue_free;        /* first free slot + 1, chained */
     uint32_t queue_count;
     struct link *links; /* by connection, uthash */
     struct list pump;   /* queues that owe work */
@@ -219,6 +222,9 @@ bool shard_kept(const struct shard *shard);
 /* Releases the keeper, if there is one: its disks have handed back everything, and the queues of
  * all shards are gone, as they may have messages in files of this one. */
 void shard_end_keeping(struct shard *shard);
+
+/* Whether this turn has taken so long that what can wait should be left for the next one. */
+bool shard_turn_is_long(const struct shard *shard);
 
 /* Posts an op to its queue's shard. */
 struct op *shard_post_op(struct shard *shard, queue_ref queue);

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """What people and programs see of the broker: health, lists and metrics over HTTP, godwitctl."""
 import json
+import re
 import socket
 import urllib.parse
 
@@ -244,20 +245,41 @@ def test_metrics_are_prometheus_text(sight):
             described[name] = None
         elif line.startswith("# TYPE "):
             name, kind = line[7:].split(" ")
-            assert described[name] is None and kind in ("counter", "gauge", "untyped")
+            assert described[name] is None and kind in ("counter", "gauge", "histogram",
+                                                       "untyped")
             described[name] = kind
         else:
-            name = line.split("{")[0].split(" ")[0]
-            assert described[name] and name not in seen
+            sample = line.rsplit(" ", 1)[0]
+            name = re.sub("_(bucket|sum|count)$", "", sample.split("{")[0])
+            if described.get(name) != "histogram":
+                name = sample.split("{")[0]
+            assert described[name] and sample not in seen
             assert described[name] != "counter" or name.endswith("_total")
-            seen.add(name)
+            seen |= {name, sample}
             float(line.rsplit(" ", 1)[1])
-    assert seen == set(described)
+    assert {name for name in seen if name in described} == set(described)
     assert {"rabbitmq_build_info", "rabbitmq_identity_info", "rabbitmq_connections",
             "rabbitmq_channels", "rabbitmq_queues", "rabbitmq_consumers",
             "rabbitmq_queue_messages_ready", "rabbitmq_queue_messages_unacked",
             "rabbitmq_process_resident_memory_bytes",
             "rabbitmq_resident_memory_limit_bytes"} <= seen
+
+
+def test_every_turn_of_every_loop_is_timed(sight):
+    before = sight.metrics()
+    after = sight.metrics()
+    counts = 0
+    for shard in range(int(after["godwit_shards"])):
+        turns = f"godwit_loop_turn_seconds_%s{{shard=\"{shard}\"%s}}"
+        buckets = [value for name, value in after.items()
+                   if name.startswith(turns.split("%s")[0] + f"bucket{{shard=\"{shard}\"")]
+        assert len(buckets) > 10 and buckets == sorted(buckets)
+        assert buckets[-1] == after[turns % ("count", "")]
+        # The loop was asked for the figures before, and has been busy for that.
+        assert after[turns % ("sum", "")] > before[turns % ("sum", "")]
+        counts += buckets[-1]
+    # Figures are read one after the other, while one turn is under way or another one ends.
+    assert abs(after["godwit_loop_turns_total"] - counts) <= 4 * after["godwit_shards"]
 
 
 def test_metrics_follow_what_happens(sight, connect, names):

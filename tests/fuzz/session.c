@@ -179,8 +179,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             .message_bytes_max = 65536},
         .memory_limit = 1024 * 1024,
     };
-    const struct shard_io io = {
-        take_all, want, close_socket, close_socket, fill, wall_ms, adopt, &world};
+    const struct shard_io io = {.write = take_all,
+        .want = want,
+        .close = close_socket,
+        .finish = close_socket,
+        .random = fill,
+        .wall_ms = wall_ms,
+        .adopt = adopt,
+        .context = &world};
     world.broker = broker_new(1, &settings, bell, &world);
     world.shard = shard_new(world.broker, 0, &io);
     world.registrar = registrar_new(world.broker, NULL);

@@ -118,17 +118,32 @@ void world_bell(void *context, uint32_t actor) {
 
 /* ---- life ---- */
 
+/* Now and then a turn is a long one, and leaves work for the next. */
+static uint64_t time_ns(void *context) {
+    struct world *world = context;
+    world->turn_clock_ns += prng_below(&world->haste, 300000);
+    return world->turn_clock_ns;
+}
+
 static void create(struct world *world, uint64_t seed) {
     prng_init(&world->schedule, seed ^ 0x1111);
     prng_init(&world->network, seed ^ 0x2222);
     prng_init(&world->load, seed ^ 0x3333);
     prng_init(&world->secrets, seed ^ 0x4444);
     prng_init(&world->storage, seed ^ 0x5555);
+    prng_init(&world->haste, seed ^ 0x6666);
     swarm_init(&world->swarm, seed);
     world->now_ms = 1000;
     for (uint32_t i = 0; i < COUNT_OF(world->io); i++) {
-        world->io[i] = (struct shard_io){
-            wire_write, wire_want, wire_close, wire_close, fill_random, wall_ms, adopt, world};
+        world->io[i] = (struct shard_io){.write = wire_write,
+            .want = wire_want,
+            .close = wire_close,
+            .finish = wire_close,
+            .random = fill_random,
+            .wall_ms = wall_ms,
+            .time_ns = time_ns,
+            .adopt = adopt,
+            .context = world};
     }
     world->card = card_new(world);
     if (world->verdict->fail_at != 0) world->swarm.disk_faults = false;

@@ -26,6 +26,8 @@ struct world {
     struct prng load;
     struct prng secrets;
     struct prng storage;
+    struct prng haste; /* how long parts of a turn take */
+    uint64_t turn_clock_ns;
     uint64_t now_ms;
     uint64_t step;
     bool verbose;

@@ -96,6 +96,40 @@ static void memory_follows_the_count(void **state) {
     assert_int_equal(map_bytes(&map), 0);
 }
 
+/* The bigger table has all items, at the time when the map would grow, and the map goes on in it.
+ */
+static void a_bigger_table_is_made_before(void **state) {
+    (void)state;
+    enum { THINGS = 20000 };
+    static struct thing things[THINGS];
+    struct map map = {0};
+    uint32_t grown = 0;
+    for (uint32_t i = 0; i < THINGS; i++) {
+        uint32_t slot_count = map_slot_count(&map);
+        uint32_t bigger = 0;
+        struct map_slot *slots = map_bigger(&map, 1, &bigger);
+        if (slots) {
+            assert_true(bigger == 2 * slot_count);
+            assert_int_equal(map_slot_count(&map), slot_count);
+            mem_free(map_exchange(&map, slots, bigger));
+            slot_count = bigger;
+            grown++;
+        }
+        things[i] = (struct thing){.hash = i * 0x9e3779b97f4a7c15u, .in = true};
+        map_put(&map, things[i].hash, &things[i]);
+        if (slot_count >= 4096) assert_int_equal(map_slot_count(&map), slot_count);
+    }
+    assert_true(grown >= 2);
+    for (uint32_t i = 0; i < THINGS; i++)
+        assert_int_equal(times_found(&map, &things[i]), 1);
+    uint32_t more = 0;
+    struct map_slot *slots = map_bigger(&map, 10 * THINGS, &more);
+    assert_non_null(slots);
+    assert_true(more - more / 4 >= 11 * THINGS);
+    mem_free(slots);
+    map_deinit(&map);
+}
+
 static void seeds_change_hashes(void **state) {
     (void)state;
     assert_true(map_hash(BYTES("a"), 1) == map_hash(BYTES("a"), 1));
@@ -109,6 +143,7 @@ int main(void) {
         cmocka_unit_test(empty_map_finds_nothing),
         cmocka_unit_test(random_puts_and_removes),
         cmocka_unit_test(memory_follows_the_count),
+        cmocka_unit_test(a_bigger_table_is_made_before),
         cmocka_unit_test(seeds_change_hashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

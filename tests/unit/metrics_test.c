@@ -75,12 +75,62 @@ static void labels_are_escaped(void **state) {
     assert_non_null(strstr(text, "rabbitmq_cluster=\"caf\xc3\xa9\""));
 }
 
+/* A duration counts in the first bucket whose bound it does not pass, and in all after it. */
+static void durations_are_cumulative(void **state) {
+    (void)state;
+    struct counters first = {0};
+    struct counters second = {0};
+    struct figures figures = some_figures();
+    figures.shards = 2;
+    figures.shard_counters[0] = &first;
+    figures.shard_counters[1] = &second;
+    durations_put(&first.turn_time, 0);
+    durations_put(&first.turn_time, 50000);
+    durations_put(&first.turn_time, 50001);
+    durations_put(&first.turn_time, 1000000);
+    durations_put(&second.turn_time, 1000000001);
+    durations_put(&second.retire_time, 7);
+    print(&figures);
+#define TURNS "\ngodwit_loop_turn_seconds"
+    assert_non_null(strstr(text, "\n# TYPE godwit_loop_turn_seconds histogram\n"));
+    assert_non_null(strstr(text, TURNS "_bucket{shard=\"0\",le=\"0.00005\"} 2\n"));
+    assert_non_null(strstr(text, TURNS "_bucket{shard=\"0\",le=\"0.0001\"} 3\n"));
+    assert_non_null(strstr(text, TURNS "_bucket{shard=\"0\",le=\"0.0005\"} 3\n"));
+    assert_non_null(strstr(text, TURNS "_bucket{shard=\"0\",le=\"0.001\"} 4\n"));
+    assert_non_null(strstr(text, TURNS "_bucket{shard=\"0\",le=\"+Inf\"} 4\n"));
+    assert_non_null(strstr(text, TURNS "_sum{shard=\"0\"} 0.001100001\n"));
+    assert_non_null(strstr(text, TURNS "_count{shard=\"0\"} 4\n"));
+    assert_non_null(strstr(text, TURNS "_bucket{shard=\"1\",le=\"1\"} 0\n"));
+    assert_non_null(strstr(text, TURNS "_bucket{shard=\"1\",le=\"+Inf\"} 1\n"));
+    assert_non_null(strstr(text, TURNS "_sum{shard=\"1\"} 1.000000001\n"));
+    assert_non_null(strstr(text, "\ngodwit_retire_turn_seconds_count{shard=\"1\"} 1\n"));
+#undef TURNS
+}
+
+/* As many shards as there can be, whose figures have all their digits. */
+static void all_shards_have_room(void **state) {
+    (void)state;
+    struct counters counters;
+    memset(&counters, 0, sizeof counters);
+    for (uint32_t i = 0; i < DURATIONS_BUCKETS; i++)
+        counters.turn_time.counts[i] = counters.retire_time.counts[i] = UINT64_MAX / 16;
+    counters.turn_time.sum_ns = counters.retire_time.sum_ns = UINT64_MAX;
+    struct figures figures = some_figures();
+    figures.shards = SHARDS_MAX;
+    for (uint32_t i = 0; i < SHARDS_MAX; i++)
+        figures.shard_counters[i] = &counters;
+    print(&figures);
+    assert_non_null(strstr(text, "\ngodwit_retire_turn_seconds_count{shard=\"63\"} "));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_what_was_counted),
         cmocka_unit_test(counters_are_all_there),
         cmocka_unit_test(names_come_once),
         cmocka_unit_test(labels_are_escaped),
+        cmocka_unit_test(durations_are_cumulative),
+        cmocka_unit_test(all_shards_have_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -574,7 +574,7 @@ static void check_ids(const struct office *office, uint64_t *highest) {
     for (uint32_t i = 0; i < office->broker->shard_count; i++) {
         const struct shard *shard = office->broker->shards[i];
         for (uint32_t k = 0; k < shard->queue_capacity; k++) {
-            const struct queue_slot *slot = &shard->queues[k];
+            const struct queue_slot *slot = queue_host_slot_at(shard, k);
             if (!slot->queue || slot->id == 0) continue;
             bool loaded = slot->ticket == 0;
             queue_ref self = queue_self(slot->queue);
@@ -621,7 +621,7 @@ static void live_and_crash(uint64_t seed, int steps) {
     office_commit_all(&office);
     (void)queue(&office, "another", true);
     const struct shard *shard = office.broker->shards[ref_shard(office.rowed)];
-    assert_true(shard->queues[ref_slot(office.rowed)].id > highest);
+    assert_true(queue_host_slot_at(shard, ref_slot(office.rowed))->id > highest);
     for (size_t i = 0; i < COUNT_OF(history.after); i++)
         mem_free(history.after[i]);
     mem_free(before);

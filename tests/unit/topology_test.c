@@ -249,6 +249,43 @@ static void queues_are_named_in_answers(void **state) {
     assert_false(vhost_remove_queue(broker->vhost, BYTES("other"), made.queue));
 }
 
+/* Very many bindings go by and by; then the rest goes with the exchange, or with the queue. */
+static void what_has_many_bindings_is_thinned(void **state) {
+    enum { MANY = 1000 };
+    struct broker *broker = *state;
+    struct vhost *vhost = broker->vhost;
+    for (int queues = 0; queues <= 1; queues++) {
+        MUST(vhost, CHANGE_EXCHANGE_DECLARE, "x", "topic");
+        QUEUE(vhost, "q");
+        for (int i = 0; i < MANY; i++) {
+            char key[16];
+            str_format(key, sizeof key, "k%d", i);
+            MUST(vhost, CHANGE_QUEUE_BIND, "q", "x", key);
+        }
+        struct change change = {
+            .kind = queues ? CHANGE_QUEUE_DELETE : CHANGE_EXCHANGE_DELETE,
+            .name = queues ? BYTES("q") : BYTES("x"),
+        };
+        struct change unused = {
+            .kind = CHANGE_EXCHANGE_DELETE, .name = BYTES("x"), .if_unused = true};
+        assert_false(vhost_takes_many(vhost, &unused));
+        uint32_t before = vhost_binding_count(vhost);
+        uint64_t generation = vhost_generation(vhost);
+        while (vhost_takes_many(vhost, &change)) {
+            vhost_thin(vhost, &change);
+            vhost_check(vhost);
+            assert_true(vhost_binding_count(vhost) < before);
+            assert_true(vhost_generation(vhost) > generation);
+            before = vhost_binding_count(vhost);
+            generation = vhost_generation(vhost);
+        }
+        assert_in_range(before, 1, MANY / 2);
+        MUST(vhost, queues ? CHANGE_QUEUE_DELETE : CHANGE_EXCHANGE_DELETE, queues ? "q" : "x");
+        assert_int_equal(vhost_binding_count(vhost), 0);
+        if (!queues) MUST(vhost, CHANGE_QUEUE_DELETE, "q");
+    }
+}
+
 static void the_broker_may_name_queues(void **state) {
     struct broker *broker = *state;
     struct change change = {
@@ -607,6 +644,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(answers),
         TEST(queues_are_named_in_answers),
+        TEST(what_has_many_bindings_is_thinned),
         TEST(the_broker_may_name_queues),
         TEST(an_entry_keeps_what_was_declared),
         TEST(the_default_exchange_routes_by_name),
