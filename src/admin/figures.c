@@ -20,6 +20,7 @@ void figures_read(const struct node *node, struct figures *ret_figures) {
         .descriptors_max = node->descriptors_max,
         .synced = node->synced,
         .memory_limit = broker->memory_limit,
+        .memory_used = broker_memory_used(broker),
         .memory_alarm = atomic_load(&broker->memory_alarm),
         .disk_alarm = broker_disk_alarm(broker),
         .disk_free = atomic_load(&broker->disk_free),

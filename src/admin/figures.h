@@ -13,6 +13,7 @@ struct figures {
     uint64_t memory_limit;  /* bytes */
     uint64_t message_bytes; /* memory of messages */
     bool synced;            /* node->synced */
+    uint64_t memory_used;
     bool memory_alarm;
     bool disk_alarm;
     uint64_t disk_free;  /* bytes, where the data directory is */

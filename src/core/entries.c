@@ -5,11 +5,12 @@
 #include "base/memory.h"
 
 enum {
-    RING_KEPT = 8,            /* an empty queue keeps a ring of its own up to this capacity */
-    RING_SHRINK = 8,          /* a ring with so many times more room than span is made smaller */
-    STRAYS_MIN = 16,          /* the first capacity of strays */
-    MOVED_CHUNKS_MAX = 64,    /* chunks looked at by one entries_move_strays */
-    SKIPPED_CHUNKS_MAX = 1024 /* a wider gap is not kept in the ring */
+    RING_KEPT = 8,             /* an empty queue keeps a ring of its own up to this capacity */
+    RING_SHRINK = 8,           /* a ring with so many times more room than span is made smaller */
+    STRAYS_MIN = 16,           /* the first capacity of strays */
+    MOVED_CHUNKS_MAX = 64,     /* chunks looked at by one entries_move_strays */
+    SKIPPED_CHUNKS_MAX = 1024, /* a wider gap is not kept in the ring, */
+    SKIPPED_PER_ENTRY = 3      /* unless its places cost less than entries as strays do */
 };
 
 void entries_init(struct entries *entries, struct slab_class *chunks) {
@@ -95,6 +96,57 @@ void entries_close_chunk(struct entries *entries, uint64_t number) {
     if (number == entries->first) advance_front(entries);
 }
 
+/* ---- folded chunks */
+
+void entries_fold(struct entries *entries, uint64_t number) {
+    struct chunk **slot = entries_slot(entries, number);
+    struct chunk *chunk = *slot;
+    check(entries_is_plain(chunk));
+    if (chunk == entries->tail || chunk->live != UINT64_MAX) return;
+    uint8_t flags = chunk->entries[0].flags;
+    if (flags != ENTRY_KEPT && flags != (ENTRY_KEPT | ENTRY_REDELIVERED)) return;
+    for (uint32_t i = 0; i < CHUNK_ENTRIES; i++) {
+        const struct entry *entry = &chunk->entries[i];
+        if (entry->message || entry->flags != flags || entry->attempts != 0) return;
+    }
+    slab_put(entries->chunks, chunk);
+    *slot = entries_folded_mark(flags & ENTRY_REDELIVERED);
+}
+
+void entries_put_folded(struct entries *entries, bool redelivered) {
+    check(entries->next_seq % CHUNK_ENTRIES == 0);
+    uint64_t number = entries->next_seq / CHUNK_ENTRIES;
+    struct chunk *chunk = entries_open_tail(entries);
+    slab_put(entries->chunks, chunk);
+    *entries_slot(entries, number) = entries_folded_mark(redelivered);
+    entries->tail = NULL;
+    entries->next_seq += CHUNK_ENTRIES;
+    entries->live += CHUNK_ENTRIES;
+}
+
+struct chunk *entries_unfold(struct entries *entries, uint64_t number) {
+    struct chunk **slot = entries_slot(entries, number);
+    check(entries_is_folded(*slot));
+    bool redelivered = entries_mark_is_redelivered(*slot);
+    uint8_t flags = (uint8_t)(ENTRY_KEPT | (redelivered ? ENTRY_REDELIVERED : 0));
+    struct chunk *chunk = slab_take(entries->chunks);
+    chunk->live = UINT64_MAX;
+    for (uint32_t i = 0; i < CHUNK_ENTRIES; i++)
+        chunk->entries[i] = (struct entry){.flags = flags};
+    *slot = chunk;
+    return chunk;
+}
+
+void entries_remove_folded(struct entries *entries, uint64_t number) {
+    struct chunk **slot = entries_slot(entries, number);
+    check(entries_is_folded(*slot));
+    *slot = NULL;
+    entries->live -= CHUNK_ENTRIES;
+    if (number == entries->first) advance_front(entries);
+}
+
+/* ---- strays */
+
 /* The index of the first stray that is not before seq. */
 static uint32_t search(const struct strays *strays, uint64_t seq) {
     uint32_t low = strays->first, high = strays->count;
@@ -167,6 +219,7 @@ static void put_stray(struct entries *entries, uint64_t seq, const struct entry 
 static void move_first(struct entries *entries) {
     uint64_t number = entries->first;
     struct chunk *chunk = *entries_slot(entries, number);
+    if (entries_is_folded(chunk)) chunk = entries_unfold(entries, number);
     for (uint64_t live = chunk->live; live; live &= live - 1) {
         uint32_t at = (uint32_t)__builtin_ctzll(live);
         put_stray(entries, number * CHUNK_ENTRIES + at, &chunk->entries[at]);
@@ -191,7 +244,8 @@ void entries_skip(struct entries *entries, uint64_t seq) {
     entries->next_seq = seq;
     if (same_chunk) return;
     entries->tail = NULL;
-    bool wide = number - entries->first - entries->span > SKIPPED_CHUNKS_MAX;
+    uint64_t gap = number - entries->first - entries->span;
+    bool wide = gap > SKIPPED_CHUNKS_MAX && gap > entries->live * SKIPPED_PER_ENTRY;
     while (wide && entries->span != 0) {
         move_first(entries);
     }
@@ -214,25 +268,47 @@ static struct entry *next_stray(const struct strays *strays, uint64_t *seq, uint
     return NULL;
 }
 
-struct entry *entries_next(const struct entries *entries, uint64_t *seq, uint64_t end) {
-    uint64_t ring_seq = entries->first * CHUNK_ENTRIES;
-    if (*seq < ring_seq) {
-        struct entry *entry = entries->strays ? next_stray(entries->strays, seq, end) : NULL;
-        if (entry) return entry;
-        *seq = ring_seq;
-    }
+/* The first entry of the ring, or folded chunk. */
+static bool next_in_ring(
+    const struct entries *entries, uint64_t *seq, uint64_t end, struct entry **ret_entry) {
     for (uint64_t at = *seq; at < end;) {
         uint64_t number = at / CHUNK_ENTRIES;
-        if (number - entries->first >= entries->span) return NULL;
-        const struct chunk *chunk = *entries_slot(entries, number);
+        if (number - entries->first >= entries->span) return false;
+        struct chunk *chunk = *entries_slot(entries, number);
+        *ret_entry = NULL;
+        if (entries_is_folded(chunk)) {
+            *seq = at;
+            return true;
+        }
         uint64_t live = chunk ? chunk->live >> (at % CHUNK_ENTRIES) : 0;
         if (live) {
             at += (uint64_t)__builtin_ctzll(live);
-            if (at >= end) return NULL;
+            if (at >= end) return false;
             *seq = at;
-            return (struct entry *)&chunk->entries[at % CHUNK_ENTRIES];
+            *ret_entry = &chunk->entries[at % CHUNK_ENTRIES];
+            return true;
         }
         at = (number + 1) * CHUNK_ENTRIES;
+    }
+    return false;
+}
+
+bool entries_next_any(
+    const struct entries *entries, uint64_t *seq, uint64_t end, struct entry **ret_entry) {
+    uint64_t ring_seq = entries->first * CHUNK_ENTRIES;
+    if (*seq < ring_seq) {
+        *ret_entry = entries->strays ? next_stray(entries->strays, seq, end) : NULL;
+        if (*ret_entry) return true;
+        *seq = ring_seq;
+    }
+    return next_in_ring(entries, seq, end, ret_entry);
+}
+
+struct entry *entries_next(const struct entries *entries, uint64_t *seq, uint64_t end) {
+    struct entry *entry = NULL;
+    while (entries_next_any(entries, seq, end, &entry)) {
+        if (entry) return entry;
+        *seq = (*seq / CHUNK_ENTRIES + 1) * CHUNK_ENTRIES;
     }
     return NULL;
 }
@@ -247,7 +323,7 @@ static void check_strays(const struct entries *entries) {
         if (i > strays->first) check(strays->list[i - 1].seq < stray->seq);
         check(stray->seq < entries->first * CHUNK_ENTRIES);
         if (stray->entry.flags & ENTRY_REMOVED) continue;
-        check(stray->entry.message != NULL);
+        check(stray->entry.message || stray->entry.flags & ENTRY_KEPT);
         live++;
     }
     check(live == strays->live);
@@ -260,12 +336,16 @@ void entries_check(const struct entries *entries) {
         const struct chunk *chunk = *entries_slot(entries, entries->first + i);
         if (i == 0) check(chunk != NULL);
         if (!chunk) continue;
+        if (entries_is_folded(chunk)) {
+            live += CHUNK_ENTRIES;
+            continue;
+        }
         check(chunk->live != 0);
         live += (uint64_t)__builtin_popcountll(chunk->live);
         for (uint64_t bits = chunk->live; bits; bits &= bits - 1) {
             const struct entry *entry = &chunk->entries[__builtin_ctzll(bits)];
-            check(entry->message != NULL);
-            check(entry->message->body_size == entry->body_size);
+            check(entry->message || entry->flags & ENTRY_KEPT);
+            if (entry->message) check(entry->message->body_size == entry->body_size);
             check(!(entry->flags & ENTRY_REMOVED));
         }
     }

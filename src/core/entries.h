@@ -11,8 +11,9 @@
  * memory follows the number of entries.
  *
  * Whether an entry is ready is for the queue to know (by its cursor and its runs of requeued ones);
- * here an entry is live, or it is not. An entry without a message in memory is left room for: its
- * body would be in a file. */
+ * here an entry is live, or it is not. The message of a kept one may be on disk only, and then
+ * entry->message is NULL. A chunk of which that holds for all 64, and that has nothing else to
+ * remember, is folded: its place in the ring says so, and it takes no other memory. */
 #ifndef CORE_ENTRIES_H
 #define CORE_ENTRIES_H
 
@@ -35,8 +36,8 @@ enum {
 };
 
 struct entry {
-    struct message *message; /* with one reference */
-    uint32_t body_size;
+    struct message *message; /* with one reference; NULL: it is on disk only */
+    uint32_t body_size;      /* 0 for one that was folded */
     uint8_t flags;
     uint8_t attempts; /* deliveries that came back, saturating */
 };
@@ -71,7 +72,7 @@ struct entries {
     struct chunk *tail;     /* holds next_seq, or NULL while there is no such chunk */
     uint64_t first;         /* number (seq / 64) of the ring's first chunk */
     uint64_t next_seq;      /* of the next entry; the first is 1 */
-    uint64_t live;          /* entries in the ring */
+    uint64_t live;          /* entries in the ring, those in folded chunks included */
     struct strays *strays;  /* NULL while there are none */
     struct slab_class *chunks;
     struct chunk *small[RING_SMALL];
@@ -103,8 +104,25 @@ void entries_remove_stray(struct entries *entries, uint64_t seq);
 void entries_move_strays(struct entries *entries, uint64_t cursor);
 
 /* The first entry with *seq <= its seq < end, whose seq is put into *seq; NULL when there is none.
- * It may be removed while walking. */
+ * It may be removed while walking. Folded chunks are passed over. */
 struct entry *entries_next(const struct entries *entries, uint64_t *seq, uint64_t end);
+
+/* The same, but stops at folded chunks as well, at each place in them: then *ret_entry is NULL. */
+bool entries_next_any(
+    const struct entries *entries, uint64_t *seq, uint64_t end, struct entry **ret_entry);
+
+/* Folds chunk `number` if it is full and every message in it is on disk only. */
+void entries_fold(struct entries *entries, uint64_t number);
+
+/* The same as entries_put for CHUNK_ENTRIES of them at once that are on disk only; next_seq must be
+ * the first of a chunk. */
+void entries_put_folded(struct entries *entries, bool redelivered);
+
+/* Gives the entries of a folded chunk memory again. */
+struct chunk *entries_unfold(struct entries *entries, uint64_t number);
+
+/* Removes a folded chunk and all that is in it. */
+void entries_remove_folded(struct entries *entries, uint64_t number);
 
 /* Checks the invariants. */
 void entries_check(const struct entries *entries);
@@ -120,21 +138,45 @@ static inline struct chunk **entries_slot(const struct entries *entries, uint64_
     return &entries->ring[index & (entries->ring_capacity - 1)];
 }
 
-/* The chunk that may hold `seq`, or NULL. */
+/* What hangs in the place of a folded chunk: no address, as it is odd. */
+static inline struct chunk *entries_folded_mark(bool redelivered) {
+    return (struct chunk *)(uintptr_t)(redelivered ? 3 : 1);
+}
+
+static inline bool entries_mark_is_redelivered(const struct chunk *chunk) {
+    return chunk == entries_folded_mark(true);
+}
+
+static inline bool entries_is_folded(const struct chunk *chunk) {
+    return (uintptr_t)chunk & 1;
+}
+
+/* Whether there is a chunk and it has memory. */
+static inline bool entries_is_plain(const struct chunk *chunk) {
+    return (uintptr_t)chunk > 3;
+}
+
+/* The chunk that may hold `seq`, or NULL; also a folded one's mark. */
 static inline struct chunk *entries_chunk(const struct entries *entries, uint64_t seq) {
     uint64_t number = seq / CHUNK_ENTRIES;
     if (number - entries->first >= entries->span) return NULL; /* also when below first */
     return *entries_slot(entries, number);
 }
 
-/* Appends `message` with these flags, taking the caller's reference; gives its seq. */
+/* Whether `seq` is in a folded chunk: then it is there, and its message is not in memory. */
+static inline bool entries_in_folded(const struct entries *entries, uint64_t seq) {
+    return entries_is_folded(entries_chunk(entries, seq));
+}
+
+/* Appends `message` with these flags, taking the caller's reference; gives its seq. NULL for one
+ * that is on disk only. */
 static inline uint64_t entries_put(
     struct entries *entries, struct message *message, uint8_t flags) {
     uint64_t seq = entries->next_seq;
     struct chunk *chunk = entries->tail;
     if (__builtin_expect(chunk == NULL, 0)) chunk = entries_open_tail(entries);
     uint32_t at = seq % CHUNK_ENTRIES;
-    uint32_t body_size = message->body_size;
+    uint32_t body_size = message ? message->body_size : 0;
     entries->next_seq = seq + 1;
     chunk->live |= (uint64_t)1 << at;
     chunk->entries[at] = (struct entry){.message = message, .body_size = body_size, .flags = flags};
@@ -143,10 +185,12 @@ static inline uint64_t entries_put(
     return seq;
 }
 
-/* The entry, or NULL when there is none of that seq; valid until entries are put or removed. */
+/* The entry, or NULL when there is none of that seq; valid until entries are put or removed. It is
+ * not looked for in folded chunks. */
 static inline struct entry *entries_find(const struct entries *entries, uint64_t seq) {
     struct chunk *chunk = entries_chunk(entries, seq);
-    if (__builtin_expect(chunk == NULL, 0)) return entries_find_stray(entries, seq);
+    if (__builtin_expect(!entries_is_plain(chunk), 0))
+        return chunk ? NULL : entries_find_stray(entries, seq);
     uint32_t at = seq % CHUNK_ENTRIES;
     return chunk->live >> at & 1 ? &chunk->entries[at] : NULL;
 }
@@ -158,6 +202,7 @@ static inline void entries_remove(struct entries *entries, uint64_t seq) {
         entries_remove_stray(entries, seq);
         return;
     }
+    check(entries_is_plain(chunk));
     uint64_t bit = (uint64_t)1 << (seq % CHUNK_ENTRIES);
     check(chunk->live & bit);
     chunk->live &= ~bit;

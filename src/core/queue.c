@@ -13,9 +13,7 @@
 #include "core/queue.h"
 
 #include "base/memory.h"
-#include "core/consumer.h"
-#include "core/entries.h"
-#include "core/ranges.h"
+#include "core/queue_state.h"
 
 enum {
     /* What one TOKENS_WANTED asks for at most: a part of a channel's prefetch, so that its
@@ -24,29 +22,6 @@ enum {
     /* Messages that one SETTLE releases itself; those of a longer range are doomed. */
     SETTLED_NOW_MAX = 256
 };
-
-struct queue {
-    struct entries entries;
-    uint64_t cursor;
-    uint64_t limit; /* messages from here on may not be delivered yet */
-    uint64_t ready;
-    uint64_t unacked;
-    uint64_t ready_bytes;
-    uint64_t unacked_bytes;
-    struct ranges requeued;
-    struct ranges doomed;
-    struct consumers *consumers; /* NULL while there are none */
-    struct message_pool *pool;
-    struct settlements *settlements; /* of a kept queue, else NULL */
-    struct list_node in_pump;
-    queue_ref self;
-    consumer_handle last_handle; /* of the consumers before */
-    struct queue_settings settings;
-    bool gone;
-    bool owes_gone; /* the GONE effect */
-};
-
-static_assert(sizeof(struct queue) <= 300, "an idle queue is this and nothing else");
 
 struct queue *queue_new(
     queue_ref self, const struct queue_settings *settings, struct message_pool *pool) {
@@ -86,12 +61,8 @@ uint64_t queue_next_seq(const struct queue *queue) {
     return queue->entries.next_seq;
 }
 
-static inline uint64_t next_ready(const struct queue *queue) {
-    return ranges_empty(&queue->requeued) ? queue->cursor : ranges_first(&queue->requeued)->seq;
-}
-
 uint64_t queue_next_ready(const struct queue *queue) {
-    return next_ready(queue);
+    return queue_head(queue);
 }
 
 void queue_allow(struct queue *queue, uint64_t limit) {
@@ -99,7 +70,7 @@ void queue_allow(struct queue *queue, uint64_t limit) {
 }
 
 bool queue_is_held_back(const struct queue *queue) {
-    return queue->ready != 0 && next_ready(queue) >= queue->limit && queue->consumers &&
+    return queue->ready != 0 && queue_head(queue) >= queue->limit && queue->consumers &&
            !list_empty(&queue->consumers->active);
 }
 
@@ -107,15 +78,16 @@ bool queue_is_dropping(const struct queue *queue) {
     return queue->gone || !ranges_empty(&queue->doomed);
 }
 
-struct message *queue_next_kept(const struct queue *queue, uint64_t *seq, uint64_t end) {
-    const struct entry *entry = NULL;
-    uint64_t at = *seq;
-    for (; (entry = entries_next(&queue->entries, &at, end)) != NULL; at++) {
-        if (!(entry->flags & ENTRY_KEPT)) continue;
+bool queue_next_kept(
+    const struct queue *queue, uint64_t *seq, uint64_t end, struct message **ret_message) {
+    struct entry *entry = NULL;
+    for (uint64_t at = *seq; entries_next_any(&queue->entries, &at, end, &entry); at++) {
+        if (entry && !(entry->flags & ENTRY_KEPT)) continue;
         *seq = at;
-        return entry->message;
+        if (ret_message) *ret_message = entry ? entry->message : NULL;
+        return true;
     }
-    return NULL;
+    return false;
 }
 
 uint64_t queue_ready_count(const struct queue *queue) {
@@ -191,6 +163,7 @@ static inline struct entry *take_ready(struct queue *queue, uint64_t *ret_seq) {
     }
     struct entry *entry = entries_find(&queue->entries, seq);
     check(entry != NULL);
+    check(entry->message != NULL); /* see queue_is_away */
     check(queue->ready != 0);
     queue->ready--;
     queue->ready_bytes -= entry->body_size;
@@ -250,6 +223,7 @@ static inline bool settle(struct queue *queue, const struct entry *entry, uint64
     if (!entry || !(entry->flags & ENTRY_UNACKED)) return false;
     leave_unacked(queue, entry);
     note_settled(queue, entry, seq);
+    if (!entry->message) queue->lent_away--;
     message_unref(queue->pool, entry->message);
     entries_remove(&queue->entries, seq);
     return true;
@@ -267,12 +241,12 @@ static void run_end(struct run *run) {
     run->count = 0;
 }
 
-static void run_put(struct run *run, uint64_t seq) {
+static void run_put(struct run *run, uint64_t seq, uint64_t count) {
     if (run->seq + run->count != seq) {
         run_end(run);
         run->seq = seq;
     }
-    run->count++;
+    run->count += count;
 }
 
 /* What is settled is not unacked from now on, but its memory is released by and by. */
@@ -284,8 +258,9 @@ static uint32_t settle_later(struct queue *queue, uint64_t seq, uint64_t end) {
         if (!(entry->flags & ENTRY_UNACKED)) continue;
         leave_unacked(queue, entry);
         entry->flags &= ENTRY_KEPT;
+        if (!entry->message) queue->lent_away--;
         if (entry->flags) settled_runs_put(&queue->settlements->settled, seq, 1);
-        run_put(&run, seq);
+        run_put(&run, seq, 1);
         count++;
     }
     run_end(&run);
@@ -313,7 +288,11 @@ static uint32_t requeue_range(struct queue *queue, uint64_t seq, uint64_t end, b
         if (!returned && entry->attempts != UINT8_MAX) entry->attempts++;
         queue->ready++;
         queue->ready_bytes += entry->body_size;
-        run_put(&run, seq);
+        if (!entry->message) {
+            queue->lent_away--;
+            queue_note_away(queue, seq, entry);
+        }
+        run_put(&run, seq, 1);
         count++;
     }
     run_end(&run);
@@ -373,9 +352,10 @@ static void enter_gone(struct queue *queue) {
     check(!queue->gone);
     queue->gone = true;
     queue->settlements = NULL; /* the keeper forgets all of it at once */
-    queue->ready = queue->unacked = 0;
+    queue->ready = queue->unacked = queue->lent_away = 0;
     queue->ready_bytes = queue->unacked_bytes = 0;
     queue->cursor = queue->entries.next_seq;
+    queue_forget_away(queue);
     ranges_clear(&queue->requeued);
     ranges_clear(&queue->doomed);
     if (entries_count(&queue->entries) != 0) ranges_put(&queue->doomed, 1, queue->cursor - 1);
@@ -444,6 +424,7 @@ static void apply_purge(struct queue *queue, const struct op *op, struct effects
     }
     queue->cursor = next_seq;
     queue->ready = queue->ready_bytes = 0;
+    queue_forget_away(queue);
 }
 
 static void apply_stat(struct queue *queue, const struct op *op, struct effects *effects) {
@@ -493,6 +474,20 @@ void queue_apply(
 
 /* ---- reading back */
 
+/* Places that are on disk only; next_seq is where they begin. */
+static void put_away(struct entries *entries, uint64_t count, bool redelivered) {
+    uint8_t flags = (uint8_t)(ENTRY_KEPT | (redelivered ? ENTRY_REDELIVERED : 0));
+    while (count != 0) {
+        bool whole = entries->next_seq % CHUNK_ENTRIES == 0 && count >= CHUNK_ENTRIES;
+        if (whole) {
+            entries_put_folded(entries, redelivered);
+        } else {
+            entries_put(entries, NULL, flags);
+        }
+        count -= whole ? CHUNK_ENTRIES : 1;
+    }
+}
+
 void queue_restore(
     struct queue *queue, const struct queue_restored *list, size_t count, uint64_t next_seq) {
     check(queue->settlements != NULL);
@@ -500,14 +495,18 @@ void queue_restore(
     struct run run = {.into = &queue->requeued};
     for (size_t i = 0; i < count; i++) {
         const struct queue_restored *restored = &list[i];
+        check(restored->count != 0);
         entries_skip(&queue->entries, restored->seq);
-        entries_put(&queue->entries, restored->message,
-            (uint8_t)(ENTRY_KEPT | (restored->redelivered ? ENTRY_REDELIVERED : 0)));
-        queue->ready++;
-        queue->ready_bytes += restored->message->body_size;
-        run_put(&run, restored->seq);
+        put_away(&queue->entries, restored->count, restored->redelivered);
+        run_put(&run, restored->seq, restored->count);
+        queue->ready += restored->count;
+        queue->ready_bytes += restored->bytes;
+        queue->away_to = restored->seq + restored->count;
     }
     run_end(&run);
+    queue->away = queue->ready;
+    queue->away_bytes = queue->ready_bytes;
+    queue->away_from = count != 0 ? list[0].seq : 0;
     entries_skip(&queue->entries, next_seq);
     queue->cursor = next_seq;
     entries_tidy(&queue->entries, queue->cursor);
@@ -515,21 +514,38 @@ void queue_restore(
 
 /* ---- owed work */
 
-/* Drops up to `budget` doomed messages; gives how many it has dropped. */
+static void note_dropped(struct queue *queue, uint64_t seq, uint64_t count) {
+    if (queue->settlements) settled_runs_put(&queue->settlements->dropped, seq, count);
+}
+
+/* Drops what is at `seq`; gives where to go on. Of a folded chunk everything is doomed. */
+static uint64_t drop_at(struct queue *queue, uint64_t seq, const struct entry *entry) {
+    if (!entry) {
+        uint64_t number = seq / CHUNK_ENTRIES;
+        note_dropped(queue, number * CHUNK_ENTRIES, CHUNK_ENTRIES);
+        entries_remove_folded(&queue->entries, number);
+        return (number + 1) * CHUNK_ENTRIES;
+    }
+    if (entry->flags & ENTRY_KEPT) note_dropped(queue, seq, 1);
+    message_unref(queue->pool, entry->message);
+    entries_remove(&queue->entries, seq);
+    return seq + 1;
+}
+
+/* Drops up to `budget` doomed messages, or folded chunks of them; gives how many. */
 static uint32_t drop_doomed(struct queue *queue, uint32_t budget) {
     uint32_t count = 0;
     while (count < budget && !ranges_empty(&queue->doomed)) {
         const struct range *range = ranges_first(&queue->doomed);
         uint64_t first = range->seq, seq = first, end = first + range->count;
         struct entry *entry = NULL;
-        for (; count < budget && (entry = entries_next(&queue->entries, &seq, end)); seq++) {
-            bool noted = entry->flags & ENTRY_KEPT && queue->settlements;
-            if (noted) settled_runs_put(&queue->settlements->dropped, seq, 1);
-            message_unref(queue->pool, entry->message);
-            entries_remove(&queue->entries, seq);
-            count++;
+        bool more = true;
+        for (; count < budget; count++) {
+            more = entries_next_any(&queue->entries, &seq, end, &entry);
+            if (!more) break;
+            seq = drop_at(queue, seq, entry);
         }
-        ranges_take(&queue->doomed, (entry ? seq : end) - first);
+        ranges_take(&queue->doomed, (more ? min_u64(seq, end) : end) - first);
     }
     return count;
 }
@@ -583,7 +599,8 @@ static void deliver(struct queue *queue, struct consumer *consumer, struct effec
 /* Each turn yields at most one effect. Gives the number of turns. */
 static uint32_t deliver_some(struct queue *queue, uint32_t budget, struct effects *effects) {
     uint32_t turns = 0;
-    while (turns < budget && queue->ready != 0 && next_ready(queue) < queue->limit) {
+    while (turns < budget && queue->ready != 0 && queue_head(queue) < queue->limit) {
+        if (queue_is_away(queue)) break;
         struct consumer *consumer = consumers_first(queue->consumers);
         if (!consumer) break;
         if (!leaves_ring(queue, consumer, effects)) deliver(queue, consumer, effects);
@@ -648,7 +665,8 @@ bool queue_owes(const struct queue *queue) {
     if (!queue->consumers) return queue->owes_gone;
     if (queue->gone) return true;
     if (queue->ready == 0) return !list_empty(&queue->consumers->holders);
-    return next_ready(queue) < queue->limit && !list_empty(&queue->consumers->active);
+    if (queue_head(queue) >= queue->limit || queue_is_away(queue)) return false;
+    return !list_empty(&queue->consumers->active);
 }
 
 /* ---- the end */
@@ -673,47 +691,77 @@ void queue_free(struct queue *queue) {
     mem_free(queue);
 }
 
-/* Every seq in the runs is there and not unacked; gives their number. */
-static uint64_t check_runs(
-    const struct queue *queue, const struct ranges *ranges, uint64_t *bytes) {
-    uint64_t count = 0;
+/* What is in a set of places. */
+struct tally {
+    uint64_t count;
+    uint64_t bytes; /* of those in memory */
+    uint64_t away;
+};
+
+static void tally_put(struct tally *tally, const struct entry *entry) {
+    tally->count++;
+    if (entry && entry->message) tally->bytes += entry->body_size;
+    if (!entry || !entry->message) tally->away++;
+}
+
+/* Every seq in the runs is there and not unacked. */
+static void check_runs(
+    const struct queue *queue, const struct ranges *ranges, struct tally *tally) {
     ranges_check(ranges);
     for (uint32_t i = 0; i < ranges->count; i++) {
         const struct range *range = &ranges->heap[i];
         check(range->seq + range->count <= queue->cursor);
-        for (uint64_t k = 0; k < range->count; k++) {
-            const struct entry *entry = entries_find(&queue->entries, range->seq + k);
-            check(entry != NULL);
-            check(!(entry->flags & ENTRY_UNACKED));
-            *bytes += entry->body_size;
+        for (uint64_t seq = range->seq; seq < range->seq + range->count; seq++) {
+            const struct entry *entry = entries_find(&queue->entries, seq);
+            check(entry || entries_in_folded(&queue->entries, seq));
+            if (entry) check(!(entry->flags & ENTRY_UNACKED));
+            tally_put(tally, entry);
         }
-        count += range->count;
     }
-    return count;
+}
+
+static void check_away(const struct queue *queue) {
+    uint64_t seq = 0;
+    uint64_t lent = 0;
+    struct entry *entry = NULL;
+    if (queue->away == 0) check(queue->away_bytes == 0);
+    /* Doomed ones may be on disk only as well, and are not counted. */
+    if (!ranges_empty(&queue->doomed)) return;
+    for (; entries_next_any(&queue->entries, &seq, UINT64_MAX, &entry); seq++) {
+        if (entry && entry->message) continue;
+        if (entry && entry->flags & ENTRY_UNACKED) {
+            lent++;
+            continue;
+        }
+        check(seq >= queue->away_from && seq < queue->away_to);
+    }
+    check(lent == queue->lent_away);
 }
 
 static void check_counts(const struct queue *queue) {
-    uint64_t seq = 0, unacked = 0, unacked_bytes = 0, untouched = 0, ready_bytes = 0;
-    const struct entry *entry;
-    for (; (entry = entries_next(&queue->entries, &seq, UINT64_MAX)) != NULL; seq++) {
-        if (entry->flags & ENTRY_UNACKED) {
+    uint64_t seq = 0, unacked = 0, unacked_bytes = 0;
+    struct tally ready = {0};
+    struct entry *entry = NULL;
+    for (; entries_next_any(&queue->entries, &seq, UINT64_MAX, &entry); seq++) {
+        if (entry && entry->flags & ENTRY_UNACKED) {
             check(seq < queue->cursor);
             unacked++;
             unacked_bytes += entry->body_size;
         } else if (seq >= queue->cursor) {
-            untouched++;
-            ready_bytes += entry->body_size;
+            tally_put(&ready, entry);
         }
     }
-    check(untouched == queue->entries.next_seq - queue->cursor);
+    check(ready.count == queue->entries.next_seq - queue->cursor);
     check(unacked == queue->unacked);
     check(unacked_bytes == queue->unacked_bytes);
-    uint64_t requeued = check_runs(queue, &queue->requeued, &ready_bytes);
-    check(untouched + requeued == queue->ready);
-    check(ready_bytes == queue->ready_bytes);
-    uint64_t doomed_bytes = 0;
-    uint64_t doomed = check_runs(queue, &queue->doomed, &doomed_bytes);
-    check(queue->ready + unacked + doomed == entries_count(&queue->entries));
+    check_runs(queue, &queue->requeued, &ready);
+    check(ready.count == queue->ready);
+    check(ready.away == queue->away);
+    check(ready.bytes + queue->away_bytes == queue->ready_bytes);
+    struct tally doomed = {0};
+    check_runs(queue, &queue->doomed, &doomed);
+    check(queue->ready + unacked + doomed.count == entries_count(&queue->entries));
+    check_away(queue);
 }
 
 void queue_check(const struct queue *queue) {

@@ -37,15 +37,16 @@ struct queue *queue_new(
  * is borrowed and has to be emptied by the caller after each call. Before the first op. */
 void queue_keep(struct queue *queue, struct settlements *settlements);
 
-/* A kept message that is read back; with one reference. */
+/* A run of kept messages that are there from before, on disk. */
 struct queue_restored {
     uint64_t seq;
-    struct message *message;
-    bool redelivered; /* it may have been delivered before */
+    uint64_t count;
+    uint64_t bytes;   /* of their bodies; where that is only estimated, it is put right by and by */
+    bool redelivered; /* they may have been delivered before */
 };
 
-/* Puts back what was kept, in ascending order; the references go to the queue. The next message
- * gets `next_seq`, which is above them all. All of them are ready. Before the first op. */
+/* Puts back what was kept, in ascending order. The next message gets `next_seq`, which is above
+ * them all. All of them are ready, and on disk only. Before the first op. */
 void queue_restore(
     struct queue *queue, const struct queue_restored *list, size_t count, uint64_t next_seq);
 
@@ -92,10 +93,11 @@ bool queue_gone(const struct queue *queue);
 /* The seq that the next ENQUEUE gives. */
 uint64_t queue_next_seq(const struct queue *queue);
 
-/* The first kept message with *seq <= its seq < end, whose seq is put into *seq; NULL when there is
- * none. Borrowed until the next op. Those that are settled but not dropped yet are among them: see
- * queue_is_dropping. */
-struct message *queue_next_kept(const struct queue *queue, uint64_t *seq, uint64_t end);
+/* Finds the first kept message with *seq <= its seq < end, whose seq is put into *seq; false when
+ * there is none. The message is borrowed until the next op, and NULL when it is on disk only.
+ * Those that are settled but not dropped yet are among them: see queue_is_dropping. */
+bool queue_next_kept(
+    const struct queue *queue, uint64_t *seq, uint64_t end, struct message **ret_message);
 
 /* True while there are messages that are settled and not dropped yet, or the queue is gone. */
 bool queue_is_dropping(const struct queue *queue);
@@ -110,6 +112,45 @@ bool queue_is_held_back(const struct queue *queue);
 
 /* The seq of the message that would leave next, or queue_next_seq() when none is ready. */
 uint64_t queue_next_ready(const struct queue *queue);
+
+/* ---- messages that are on disk only: they are away (core/queue_away.c)
+ *
+ * The host decides which ready kept messages go, and brings them back before they are needed. */
+
+/* Forgets kept messages from *seq on and below `end`, but not their places: all of these are on
+ * disk. Unacked ones are among them, which have to come back only when they are requeued. Looks at
+ * up to `budget` of them, moves *seq behind, and gives how many it forgot. */
+uint32_t queue_page_out(struct queue *queue, uint64_t *seq, uint64_t end, uint32_t budget);
+
+/* The first ready message that is away and not before *seq, into *seq; false when there is none. */
+bool queue_next_away(struct queue *queue, uint64_t *seq);
+
+/* Whether the message of `seq` is away, ready or unacked. */
+bool queue_wants(const struct queue *queue, uint64_t seq);
+
+/* Takes the message of `seq` back, with a reference. False when it is not wanted: then the
+ * reference stays the caller's. */
+bool queue_give(struct queue *queue, uint64_t seq, struct message *message);
+
+/* True while the message that would leave next is away: nothing is delivered before it is back,
+ * and GET must not be applied. */
+bool queue_is_away(const struct queue *queue);
+
+/* The message that would leave next is away and will not come back: it leaves the queue, but is not
+ * settled. */
+void queue_skip_away(struct queue *queue);
+
+/* How many ready messages are in memory before those that are away, about. */
+uint64_t queue_resident_head(const struct queue *queue);
+
+/* Whether any message is away, ready or unacked. */
+bool queue_lacks(const struct queue *queue);
+
+/* How many ready messages are away. */
+uint64_t queue_away_count(const struct queue *queue);
+
+/* Bytes of the bodies of ready messages that are in memory. */
+uint64_t queue_resident_bytes(const struct queue *queue);
 
 /* Counts as clients see them; all are 0 once the queue is gone. */
 uint64_t queue_ready_count(const struct queue *queue);

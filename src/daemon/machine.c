@@ -82,6 +82,14 @@ uint64_t machine_memory_bytes(void) {
     return memory;
 }
 
+uint64_t machine_resident_bytes(void) {
+    char line[128];
+    unsigned long pages = 0;
+    if (!read_line("/proc/self/statm", line, sizeof line)) return 0;
+    if (sscanf(line, "%*u %lu", &pages) != 1) return 0;
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 uint64_t machine_raise_descriptors(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;

@@ -5,6 +5,7 @@
  *     shard threads  one loop each; the first one also accepts
  *     admin thread   HTTP (src/admin)
  *     disk watch     looks at the room on disk (daemon/watch.h)
+ *     memory watch   looks at what is resident (daemon/memory_watch.h)
  */
 #include "daemon/server.h"
 
@@ -21,6 +22,7 @@
 #include "base/memory.h"
 #include "base/str.h"
 #include "daemon/config.h"
+#include "daemon/memory_watch.h"
 #include "daemon/store.h"
 #include "daemon/watch.h"
 #include "net/listener.h"
@@ -55,6 +57,7 @@ struct server {
     struct reserve *reserve;
     struct store *store;
     struct watch *watch;
+    struct memory_watch *memory_watch;
     struct admin *admin;
     struct loop *loop; /* the registrar's */
     struct worker *workers;
@@ -338,6 +341,7 @@ static bool load(
     struct store_settings settings = {
         .data_dir = options->data_dir,
         .durability = options->durability,
+        .memory_limit = options->memory_limit,
         .journal_budget = options->journal_budget,
         .salvage = options->salvage,
         .reserve = server->reserve,
@@ -385,6 +389,7 @@ struct server *server_start(const struct server_options *options, struct config_
         check(pthread_create(&worker->thread, NULL, worker_main, worker) == 0);
     }
     watch_start(server->watch);
+    server->memory_watch = memory_watch_new(server->broker, wake_shards, server);
     admin_start(server->admin);
     return server;
 }
@@ -520,6 +525,7 @@ void server_free(struct server *server) {
     struct broker *broker = server->broker;
     admin_close(server->admin);
     watch_stop(server->watch);
+    memory_watch_free(server->memory_watch);
     for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_drop_connections(broker->shards[i]);
     settle_mail(server);

@@ -10,7 +10,11 @@
 #include "base/str.h"
 #include "store/disk_posix.h"
 
-enum { FILES_SPARE = 2, PATH_BYTES_MAX = 4096 };
+enum {
+    FILES_SPARE = 2,
+    FILE_PART = 16, /* of the memory limit that the files of all shards are at most */
+    PATH_BYTES_MAX = 4096
+};
 
 /* A disk of one journal, and whom it wakes. */
 struct port {
@@ -133,22 +137,38 @@ static bool refuse_damaged(
     return false;
 }
 
+/* Emptying a file takes about its size of memory, in each shard: with little memory there are
+ * smaller files. */
+static uint64_t file_bytes(const struct store_settings *settings, uint32_t shards) {
+    uint64_t bytes = JOURNAL_FILE_BYTES;
+    while (bytes > JOURNAL_FILE_BYTES_FIRST && bytes * shards > settings->memory_limit / FILE_PART)
+        bytes /= 2;
+    return bytes;
+}
+
+static struct keeper_limits limits_of(uint64_t bytes) {
+    struct keeper_limits limits = KEEPER_LIMITS;
+    limits.segment_bytes = min_u64(limits.segment_bytes, bytes);
+    limits.emptied_bytes = min_u64(limits.emptied_bytes, 2 * bytes);
+    return limits;
+}
+
 /* Everything that is on disk, into the broker. */
 static bool recall_all(struct store *store, struct broker *broker, struct registrar *registrar,
     struct disk *disk, struct config_why *why) {
     const struct store_settings *settings = &store->settings;
     uint64_t began_ms = clock_ms();
+    uint64_t bytes = file_bytes(settings, broker->shard_count);
     struct recall_settings recall_settings = {
         .disk = disk,
         .salvage = settings->salvage,
-        .keeper = {.file_bytes = JOURNAL_FILE_BYTES,
+        .keeper = {.file_bytes = bytes,
             .file_bytes_first = JOURNAL_FILE_BYTES_FIRST,
             .files_spare = FILES_SPARE,
             .unwitnessed = settings->durability == DURABILITY_OS,
-            .files_budget =
-                (uint32_t)min_u64(settings->journal_budget / JOURNAL_FILE_BYTES, UINT32_MAX),
+            .files_budget = (uint32_t)min_u64(settings->journal_budget / bytes, UINT32_MAX),
             .seed = settings->seed,
-            .limits = KEEPER_LIMITS},
+            .limits = limits_of(bytes)},
         .open_disk = open_port,
         .context = store,
     };

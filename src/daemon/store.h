@@ -19,6 +19,7 @@ struct store_settings {
     const char *data_dir;
     uint8_t node_id[FILE_NODE_ID_BYTES];
     enum durability durability;
+    uint64_t memory_limit;   /* bytes, of the process */
     uint64_t journal_budget; /* bytes, for each shard */
     bool salvage;
     struct reserve *reserve; /* borrowed */

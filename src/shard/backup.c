@@ -7,9 +7,10 @@
 
 enum phase { IDLE, HOLDING, CUTTING, COPYING, LETTING_GO };
 
-/* A file that a shard has told of. */
+/* A file that a shard has told of. Of one that is kept in place only the name counts. */
 struct cut {
     uint16_t writer;
+    bool kept;
     struct journal_piece piece;
 };
 
@@ -52,14 +53,27 @@ struct telling {
     uint16_t writer;
 };
 
-static void tell_piece(void *context, const struct journal_piece *piece) {
-    const struct telling *telling = context;
-    struct visitor *visitor = telling->visitor;
+static struct cut *cut_put(struct visitor *visitor) {
     if (visitor->cut_count == visitor->cut_capacity) {
         visitor->cut_capacity = visitor->cut_capacity ? 2 * visitor->cut_capacity : 16;
         visitor->cuts = mem_resize(visitor->cuts, visitor->cut_capacity * sizeof *visitor->cuts);
     }
-    visitor->cuts[visitor->cut_count++] = (struct cut){.writer = telling->writer, .piece = *piece};
+    return &visitor->cuts[visitor->cut_count++];
+}
+
+static void tell_piece(void *context, const struct journal_piece *piece) {
+    const struct telling *telling = context;
+    *cut_put(telling->visitor) = (struct cut){.writer = telling->writer, .piece = *piece};
+}
+
+/* One that its journal has not let go of yet is a piece of that. */
+static void tell_kept(struct visitor *visitor, const struct archive *archive) {
+    list_for (struct kept_file, file, &archive->segments, in_archive) {
+        if (!file->kept || !file->segment) continue;
+        struct cut *cut = cut_put(visitor);
+        *cut = (struct cut){.writer = archive->number, .kept = true};
+        bytes_copy(cut->piece.name, file->name, sizeof cut->piece.name);
+    }
 }
 
 static void cut(struct shard *shard, struct visit *visit) {
@@ -69,6 +83,7 @@ static void cut(struct shard *shard, struct visit *visit) {
     for (uint32_t i = 0; keeper && i < keeper->archive_count; i++) {
         struct telling telling = {.visitor = visitor, .writer = keeper->archives[i].number};
         journal_pieces(keeper->archives[i].journal, tell_piece, &telling);
+        tell_kept(visitor, &keeper->archives[i]);
     }
 }
 
@@ -92,8 +107,14 @@ static void visit_all(
 static void start_copying(struct backup *backup) {
     for (uint32_t i = 0; i < backup->broker->shard_count; i++) {
         const struct visitor *visitor = &backup->visitors[i];
-        for (size_t j = 0; j < visitor->cut_count; j++)
-            copier_add(backup->copier, visitor->cuts[j].writer, &visitor->cuts[j].piece);
+        for (size_t j = 0; j < visitor->cut_count; j++) {
+            const struct cut *cut = &visitor->cuts[j];
+            if (cut->kept) {
+                copier_add_kept(backup->copier, cut->piece.name);
+            } else {
+                copier_add(backup->copier, cut->writer, &cut->piece);
+            }
+        }
     }
     backup->phase = COPYING;
     if (!copier_start(backup->copier)) visit_all(backup, LETTING_GO, let_go);

@@ -10,6 +10,8 @@
 enum {
     SHARED_BYTES_MAX = 1024 * 1024 * 1024, /* never reached: see emptied_bytes */
     RETRY_MS = 1000,                       /* after a failure */
+    SPANS_MAX = 256,                       /* in one record: what goes into any file */
+    WRITING_MAX = 2,                       /* segments on their way to disk: then copying waits */
     PUT_OFF_MS = 20,                       /* for a queue that is being emptied or deleted */
 };
 
@@ -59,8 +61,10 @@ static void building_send(struct retirement *retirement) {
     if (building) send(retirement, building);
 }
 
-/* A message and its parts are in one segment: who takes the first part takes them all. */
-static bool put_message(struct building *building, const struct kept_record *kept) {
+/* A message and its parts are in one segment: who takes the first part takes them all. Gives where
+ * the first record of it is. */
+static bool put_message(
+    struct building *building, const struct kept_record *kept, uint64_t *ret_offset) {
     uint32_t parts = kept_record_parts(kept);
     uint64_t offset = 0;
     for (uint32_t i = 0; i < parts; i++) {
@@ -68,33 +72,25 @@ static bool put_message(struct building *building, const struct kept_record *kep
         bool taken = segment_put(building->build, &part, &offset);
         check(taken || i == 0);
         if (!taken) return false;
+        if (i == 0) *ret_offset = offset;
     }
     struct record pub = kept_record_pub(kept);
     bool taken = segment_put(building->build, &pub, &offset);
     check(taken || parts == 0);
+    if (parts == 0) *ret_offset = offset;
     if (taken) building->file->messages += kept->target_count; /* its parts do not count */
     return taken;
 }
 
-/* The segment for messages that several queues have. All of them go into one, so that each is there
- * once, whichever queue is copied first. */
-static struct building *put_shared(
-    struct retirement *retirement, struct message *message, const struct record_target *target) {
-    sharing_put(&retirement->sharing, message, target);
-    if (!retirement->shared) retirement->shared = building_new(retirement, SHARED_BYTES_MAX);
-    return retirement->shared;
-}
-
 /* Puts the message into the segment that is being filled, or into a new one, which it gives. */
-static struct building *put_somewhere(
-    struct retirement *retirement, struct message *message, const struct record_target *target) {
-    if (retirement->shares) return put_shared(retirement, message, target);
+static struct building *put_somewhere(struct retirement *retirement, struct message *message,
+    const struct record_target *target, uint64_t *ret_offset) {
     struct building *building = building_open(retirement);
     struct kept_record kept = {message, target, 1, retirement->keeper->settings.limits.part_bytes};
-    if (building && put_message(building, &kept)) return building;
+    if (building && put_message(building, &kept, ret_offset)) return building;
     building_send(retirement);
     building = building_begin(retirement);
-    check(put_message(building, &kept));
+    check(put_message(building, &kept, ret_offset));
     return building;
 }
 
@@ -113,28 +109,56 @@ static struct planned_move *plan_move(
     return planned;
 }
 
-/* Copies one message; a segment that is full is sent, and the move ends there. */
-static void copy_message(struct retirement *retirement, struct planned_move **move,
+/* The move ends before `seq`, and another one goes on. */
+static struct planned_move *split_move(struct retirement *retirement, uint64_t seq) {
+    struct planned_move *last = &retirement->moves[retirement->move_count - 1];
+    last->move.end_seq = seq;
+    struct stay stay = {.file = last->move.from};
+    retirement->move_bytes = 0;
+    return plan_move(retirement, last->queue, &stay, seq);
+}
+
+/* The segment for messages that several queues have. All of them go into one, so that each is there
+ * once, whichever queue is copied first. Where in it is known later. */
+static void copy_shared(struct retirement *retirement, struct planned_move *move,
     struct message *message, const struct record_target *target) {
-    const struct building *building = put_somewhere(retirement, message, target);
-    struct shelf_move *shelf_move = &(*move)->move;
-    if (shelf_move->to && shelf_move->to != building->file) {
-        shelf_move->end_seq = target->seq;
-        struct stay stay = {.file = shelf_move->from};
-        *move = plan_move(retirement, (*move)->queue, &stay, target->seq);
-        shelf_move = &(*move)->move;
+    uint32_t index = (uint32_t)(move - retirement->moves);
+    sharing_put(&retirement->sharing, message, target, index);
+    if (!retirement->shared) retirement->shared = building_new(retirement, SHARED_BYTES_MAX);
+    if (!move->move.to) move->move.at = UINT64_MAX;
+    move->move.to = retirement->shared->file;
+}
+
+/* Copies one message; a segment that is full is sent, and the move ends there, or after a piece. */
+static void copy_message(
+    struct retirement *retirement, struct message *message, const struct record_target *target) {
+    struct planned_move *move = &retirement->moves[retirement->move_count - 1];
+    if (move->move.to && retirement->move_bytes >= SHELF_PIECE_BYTES)
+        move = split_move(retirement, target->seq);
+    retirement->move_bytes += message_cost(message);
+    if (retirement->shares) {
+        move->move.put++;
+        copy_shared(retirement, move, message, target);
+        return;
     }
-    shelf_move->to = building->file;
+    uint64_t offset = 0;
+    const struct building *building = put_somewhere(retirement, message, target, &offset);
+    if (move->move.to && move->move.to != building->file)
+        move = split_move(retirement, target->seq);
+    if (!move->move.to) move->move.at = offset;
+    move->move.to = building->file;
+    move->move.put++;
 }
 
 /* The move that a former turn has begun and not ended, or a new one. */
-static struct planned_move *open_move(
+static void open_move(
     struct retirement *retirement, const struct shelf *shelf, const struct stay *stay) {
     if (retirement->seq_at > stay->first_seq) {
         check(retirement->move_count != 0);
-        return &retirement->moves[retirement->move_count - 1];
+        return;
     }
-    return plan_move(retirement, shelf->queue, stay, stay->first_seq);
+    retirement->move_bytes = 0;
+    plan_move(retirement, shelf->queue, stay, stay->first_seq);
 }
 
 /* Whether others hold the message: other queues, mostly. A run goes to one kind of segment as a
@@ -149,21 +173,29 @@ static bool copy_run(
     const struct shelf *shelf = slot->shelf;
     const struct stay *stay = &shelf->stays[at];
     uint64_t end = min_u64(shelf_end(shelf, at), queue_next_seq(slot->queue));
-    struct planned_move *move = open_move(retirement, shelf, stay);
+    open_move(retirement, shelf, stay);
     struct record_target target = {
         .queue = shelf->id, .seq = max_u64(retirement->seq_at, stay->first_seq)};
-    struct message *message = queue_next_kept(slot->queue, &target.seq, end);
-    if (retirement->seq_at <= stay->first_seq) retirement->shares = message && is_shared(message);
-    while ((message = queue_next_kept(slot->queue, &target.seq, end)) != NULL) {
-        copy_message(retirement, &move, message, &target);
-        target.seq++;
+    bool first = retirement->seq_at <= stay->first_seq;
+    struct message *message = NULL;
+    for (; queue_next_kept(slot->queue, &target.seq, end, &message); target.seq++) {
+        if (!message) {
+            /* It could not be read. */
+            retirement->broken = true;
+            continue;
+        }
+        if (first) retirement->shares = is_shared(message);
+        first = false;
         uint64_t cost = min_u64(message_cost(message), *budget);
+        copy_message(retirement, message, &target);
+        pager_let_go(&retirement->keeper->pager, slot, target.seq);
         *budget -= cost;
         if (*budget != 0) continue;
-        retirement->seq_at = target.seq;
+        retirement->seq_at = target.seq + 1;
         return false;
     }
-    if (!move->move.to) retirement->move_count--; /* nothing lives */
+    /* Nothing lives. */
+    if (!retirement->moves[retirement->move_count - 1].move.to) retirement->move_count--;
     retirement->seq_at = end;
     return true;
 }
@@ -190,25 +222,35 @@ static void spans_stage(struct spans *spans) {
 
 static void spans_put(struct spans *spans, uint64_t queue, uint64_t seq, uint64_t end) {
     if (seq == end) return;
-    if (spans->count == RECORD_TARGETS_MAX) spans_stage(spans);
+    if (spans->count == SPANS_MAX) spans_stage(spans);
     if (spans->count == spans->capacity) {
-        spans->capacity = (uint32_t)min_u64(
-            spans->capacity ? 4 * (uint64_t)spans->capacity : 4, RECORD_TARGETS_MAX);
+        spans->capacity =
+            (uint32_t)min_u64(spans->capacity ? 4 * (uint64_t)spans->capacity : 4, SPANS_MAX);
         spans->list = mem_resize(spans->list, spans->capacity * sizeof *spans->list);
     }
+    spans->keeper->retirement.fact_bytes += RECORD_SPAN_BYTES;
     spans->list[spans->count++] =
         (struct record_target){.queue = queue, .seq = seq, .count = end - seq};
+}
+
+/* The first message from *seq on and before `end` that is not settled; false when there is none. */
+static bool next_unsettled(const struct queue_slot *slot, uint64_t *seq, uint64_t end) {
+    uint64_t kept = *seq;
+    if (!queue_next_kept(slot->queue, &kept, end, NULL)) kept = end;
+    *seq = min_u64(kept, shelf_next_lost(slot->shelf, *seq));
+    return *seq < end;
 }
 
 /* The settled messages of a run, from `seq` on. One whose messages all live has none. */
 static void spans_put_run(
     struct spans *spans, const struct queue_slot *slot, uint32_t at, uint64_t seq) {
     const struct stay *stay = &slot->shelf->stays[at];
+    if (!stay_has_dead(stay)) return;
     uint64_t end = min_u64(shelf_end(slot->shelf, at), queue_next_seq(slot->queue));
     seq = max_u64(seq, stay->first_seq);
     if (seq >= end || stay->live == end - seq) return;
     uint64_t live = seq;
-    while (queue_next_kept(slot->queue, &live, end) != NULL) {
+    while (next_unsettled(slot, &live, end)) {
         spans_put(spans, slot->shelf->id, seq, live);
         seq = ++live;
     }
@@ -231,7 +273,7 @@ static uint64_t stage_qstate(struct keeper *keeper, const struct queue_slot *slo
 static uint64_t put_facts(struct keeper *keeper, const struct queue_slot *slot) {
     uint64_t next = queue_next_seq(slot->queue);
     uint64_t low = 1;
-    if (!queue_next_kept(slot->queue, &low, next)) low = next;
+    if (!next_unsettled(slot, &low, next)) low = next;
     shelf_touch(slot->shelf, keeper->archives[0].current, keeper->shard->number);
     struct spans spans = {.keeper = keeper, .position = stage_qstate(keeper, slot, low)};
     for (uint32_t i = 0; i < slot->shelf->count; i++)
@@ -251,6 +293,7 @@ static bool is_emptied(const struct evacuation *evacuation, const struct kept_fi
  * that go, or it is known that messages to come may have been delivered. */
 static bool needs_facts(const struct evacuation *evacuation, const struct queue_slot *slot) {
     const struct shelf *shelf = slot->shelf;
+    if (evacuation->keeps) return true;
     if (shelf->delivered > queue_next_seq(slot->queue)) return true;
     for (uint32_t i = 0; i < shelf->ghost_count; i++) {
         if (!is_emptied(evacuation, shelf->ghosts[i])) return true;
@@ -292,12 +335,13 @@ static bool visit_queue(
         return true;
     }
     if (slot->shelf->visited == retirement->walk) return true;
-    for (uint32_t i = 0; i < slot->shelf->count; i++) {
+    for (uint32_t i = 0; i < slot->shelf->count && !job(retirement)->keeps; i++) {
         const struct stay *stay = &slot->shelf->stays[i];
         uint64_t end = min_u64(shelf_end(slot->shelf, i), queue_next_seq(slot->queue));
         if (stay->file != file || stay->live == 0 || end <= retirement->seq_at) continue;
         if (!copy_run(retirement, slot, i, budget)) return false;
     }
+    if (!job(retirement)->keeps) shelf_forget_lost(slot->shelf, file);
     if (needs_facts(job(retirement), slot))
         retirement->position = max_u64(retirement->position, put_facts(keeper, slot));
     slot->shelf->visited = retirement->walk;
@@ -339,7 +383,12 @@ static bool share_slice(struct retirement *retirement) {
         if (bytes >= limits->slice_bytes) return false;
         struct kept_record kept = {
             shared->message, shared->targets, shared->count, limits->part_bytes};
-        check(put_message(retirement->shared, &kept));
+        uint64_t offset = 0;
+        check(put_message(retirement->shared, &kept, &offset));
+        for (uint32_t i = 0; i < shared->count; i++) {
+            struct shelf_move *move = &retirement->moves[shared->moves[i]].move;
+            move->at = min_u64(move->at, offset);
+        }
         bytes += message_cost(shared->message);
         sharing_drop(&retirement->sharing, keeper->shard->pool);
     }
@@ -374,6 +423,16 @@ void evacuate_on_built(struct retirement *retirement, struct building *building)
     say_outcome(retirement, building->request.status);
 }
 
+/* Segments that the disk has, and that are in memory until it is done with them. */
+static uint32_t writing(const struct retirement *retirement) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < retirement->buildings.count; i++) {
+        const struct building *building = *(struct building **)fifo_at(&retirement->buildings, i);
+        count += building->sent && !building->done;
+    }
+    return count;
+}
+
 static bool all_built(const struct retirement *retirement) {
     for (uint32_t i = 0; i < retirement->buildings.count; i++) {
         if (!(*(struct building **)fifo_at(&retirement->buildings, i))->done) return false;
@@ -387,7 +446,7 @@ static void give_up(struct retirement *retirement) {
     struct building **building = NULL;
     while ((building = fifo_first(&retirement->buildings)) != NULL) {
         if ((*building)->request.status == 0)
-            retire_remove(retirement, &keeper->archives[0], (*building)->file->file_id);
+            retire_remove(retirement, &keeper->archives[0], (*building)->file);
         kept_file_free((*building)->file);
         mem_free(*building);
         fifo_drop(&retirement->buildings);
@@ -395,6 +454,17 @@ static void give_up(struct retirement *retirement) {
     retirement->move_count = 0;
     retirement->phase = EVACUATION_NONE;
     retirement->retry_ms = keeper->shard->now_ms + RETRY_MS;
+}
+
+/* Something that lives in the files cannot be read: they stay. */
+static void give_back_broken(struct retirement *retirement) {
+    struct shard *shard = retirement->keeper->shard;
+    struct evacuation *evacuation = job(retirement);
+    give_up(retirement);
+    atomic_store_explicit(&evacuation->broken, true, memory_order_relaxed);
+    fifo_drop(&retirement->jobs);
+    *mesh_post(shard->broker->mesh, shard->number, evacuation->owner) =
+        (struct mail){.kind = MAIL_EVACUATED, .evacuation = evacuation};
 }
 
 /* The segments count from now on; the manifest says so. */
@@ -414,7 +484,7 @@ static void record_segments(struct retirement *retirement) {
 
 static uint64_t count_kept(const struct queue *queue, uint64_t seq, uint64_t end) {
     uint64_t count = 0;
-    for (; queue_next_kept(queue, &seq, end) != NULL; seq++)
+    for (; queue_next_kept(queue, &seq, end, NULL); seq++)
         count++;
     return count;
 }
@@ -431,6 +501,7 @@ static void carry_out(struct retirement *retirement, const struct planned_move *
     move.live =
         whole ? slot->shelf->stays[at].live : count_kept(slot->queue, move.first_seq, move.end_seq);
     shelf_apply_move(slot->shelf, &move, keeper->shard->number);
+    if (queue_lacks(slot->queue)) pager_on_copied(&keeper->pager, slot, move.first_seq);
 }
 
 /* Nothing of this shard is in the file any more. */
@@ -450,7 +521,7 @@ static void finish(struct retirement *retirement) {
         carry_out(retirement, &retirement->moves[i]);
     retirement->move_count = 0;
     retirement->phase = EVACUATION_NONE;
-    for (uint32_t i = 0; i < evacuation->file_count; i++) {
+    for (uint32_t i = 0; i < evacuation->file_count && !evacuation->keeps; i++) {
         const struct file_part *part = &evacuation->files[i]->parts[shard->number];
         /* Of a queue that has been deleted meanwhile, until that is stable. */
         if (atomic_load_explicit(&part->live, memory_order_relaxed) != 0)
@@ -460,7 +531,7 @@ static void finish(struct retirement *retirement) {
         retirement->retry_ms = shard->now_ms + PUT_OFF_MS;
         return;
     }
-    for (uint32_t i = 0; i < evacuation->file_count; i++)
+    for (uint32_t i = 0; i < evacuation->file_count && !evacuation->keeps; i++)
         forget_file(retirement, evacuation->files[i]);
     fifo_drop(&retirement->jobs);
     *mesh_post(shard->broker->mesh, shard->number, evacuation->owner) =
@@ -476,11 +547,18 @@ bool evacuate_turn(struct retirement *retirement) {
         retirement->file_at = retirement->touched_at = 0;
         retirement->seq_at = 0;
         retirement->walk++;
-        retirement->put_off = retirement->failed = false;
+        retirement->put_off = retirement->failed = retirement->broken = false;
         retirement->position = 0;
+        retirement->fact_bytes = 0;
+        retrieval_begin(&retirement->retrieval, job(retirement));
+        retirement->phase = job(retirement)->keeps ? EVACUATION_COPYING : EVACUATION_LOADING;
+    }
+    if (retirement->phase == EVACUATION_LOADING) {
+        if (!retrieval_turn(&retirement->retrieval)) return false;
         retirement->phase = EVACUATION_COPYING;
     }
     if (retirement->phase == EVACUATION_COPYING) {
+        if (writing(retirement) >= WRITING_MAX) return false;
         if (!copy_slice(retirement)) return true;
         building_send(retirement);
         retirement->phase = EVACUATION_SHARING;
@@ -494,6 +572,10 @@ bool evacuate_turn(struct retirement *retirement) {
     }
     if (retirement->phase == EVACUATION_WRITING) {
         if (!all_built(retirement)) return false;
+        if (retirement->broken) {
+            give_back_broken(retirement);
+            return retirement->jobs.count != 0;
+        }
         if (retirement->failed) {
             give_up(retirement);
             return false;

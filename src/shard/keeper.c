@@ -20,6 +20,14 @@ const struct keeper_limits KEEPER_LIMITS = {
     .look_ms = 50,
     .slice_bytes = 256 * 1024,
     .slice_queues = 64,
+    .pager =
+        {
+            .window_bytes = 4 * 1024 * 1024,
+            .high_bytes = 16 * 1024 * 1024,
+            .low_bytes = 8 * 1024 * 1024,
+            .slice_messages = 4096,
+            .reads = 4,
+        },
 };
 
 static struct archive *own(struct keeper *keeper) {
@@ -35,14 +43,65 @@ static void on_stable(void *context, uint64_t position) {
     if (archive == own(archive->keeper)) archive->keeper->stable = position;
 }
 
+static uint64_t count_kept(const struct queue *queue, uint64_t seq, uint64_t end) {
+    uint64_t count = 0;
+    for (; queue_next_kept(queue, &seq, end, NULL); seq++)
+        count++;
+    return count;
+}
+
+/* A message that was staged for the file that has been left is in the next one. So are all that
+ * came to its queue later. */
+static void move_on(struct archive *archive, struct kept_file *left, const struct berth *berth,
+    uint64_t first_position) {
+    struct keeper *keeper = archive->keeper;
+    struct queue_slot *slot = queue_host_slot(keeper->shard, berth->queue);
+    if (!slot || queue_gone(slot->queue)) return;
+    struct shelf *shelf = slot->shelf;
+    uint32_t at = shelf_find(shelf, berth->seq);
+    if (shelf->stays[at].file != left) return;
+    struct shelf_place place = {.file = archive->current, .at = first_position};
+    uint64_t live = count_kept(slot->queue, berth->seq, shelf_end(shelf, at));
+    shelf_leave(shelf, berth->seq, live, left, &place, keeper->shard->number);
+}
+
+/* So many places of one message are in another file; all messages are taken for equally large. */
+static void count_moved(struct kept_file *from, struct kept_file *to, uint32_t places) {
+    check(from->messages >= places);
+    uint64_t bytes = from->put_bytes / from->messages * places;
+    from->messages -= places;
+    from->put_bytes -= bytes;
+    to->messages += places;
+    to->put_bytes += bytes;
+}
+
+/* Whatever is behind `position` is in the next file. One whose parts are in two belongs to the
+ * first. */
+static void move_on_all(struct archive *archive, struct kept_file *left, uint64_t position) {
+    for (uint32_t i = 0; i < archive->borrowed.count; i++) {
+        const struct borrowed *borrowed = fifo_at(&archive->borrowed, i);
+        if (borrowed->position <= position) continue;
+        if (borrowed->position - borrowed->parts <= position) {
+            left->whole = false;
+            continue;
+        }
+        if (borrowed->berth_count != 0) count_moved(left, archive->current, borrowed->berth_count);
+        const struct berth *berths = borrowed->berths ? borrowed->berths : &borrowed->berth;
+        for (uint32_t k = 0; k < borrowed->berth_count; k++)
+            move_on(archive, left, &berths[k], borrowed->position - borrowed->parts);
+    }
+}
+
 /* What is staged from now on belongs to the next file. */
 static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
     struct archive *archive = context;
-    (void)position;
     archive->keeper->retirement.changed = true;
-    archive->current->number = file_no;
-    list_put_last(&archive->files, &archive->current->in_archive);
+    struct kept_file *left = archive->current;
+    left->number = file_no;
+    left->end_position = position;
+    list_put_last(&archive->files, &left->in_archive);
     archive->current = kept_file_new(archive, false, archive->keeper->shard->broker->shard_count);
+    move_on_all(archive, left, position);
 }
 
 static void say_trouble(struct keeper *keeper, enum journal_trouble trouble, int error) {
@@ -76,7 +135,14 @@ static void on_trouble(void *context, enum journal_trouble trouble, int error) {
 
 static void on_request(void *context, struct disk_request *request) {
     struct archive *archive = context;
-    retirement_on_request(&archive->keeper->retirement, request);
+    struct keeper *keeper = archive->keeper;
+    if (request->submitter == &keeper->pager) {
+        pager_on_request(&keeper->pager, request);
+    } else if (request->submitter == &keeper->retirement.retrieval) {
+        retrieval_on_request(&keeper->retirement.retrieval, request);
+    } else {
+        retirement_on_request(&keeper->retirement, request);
+    }
 }
 
 static const struct journal_calls JOURNAL_CALLS = {
@@ -98,6 +164,7 @@ struct keeper *keeper_new(
     fifo_init(&keeper->mail, sizeof(struct held_mail));
     fifo_init(&keeper->limits, sizeof(struct held_limit));
     retirement_init(&keeper->retirement, keeper);
+    pager_init(&keeper->pager, keeper);
     shard->keeper = keeper;
     return keeper;
 }
@@ -140,6 +207,7 @@ static void release_borrowed(struct archive *archive, uint64_t position) {
         if (borrowed->position > position) return;
         message_unref(archive->keeper->shard->pool, borrowed->message);
         mem_free(borrowed->memory);
+        mem_free(borrowed->berths);
         fifo_drop(&archive->borrowed);
     }
 }
@@ -165,6 +233,7 @@ static void drop_mail(struct keeper *keeper) {
 void keeper_free(struct keeper *keeper) {
     if (!keeper) return;
     retirement_deinit(&keeper->retirement);
+    pager_deinit(&keeper->pager);
     for (uint32_t i = 0; i < keeper->archive_count; i++)
         archive_close(&keeper->archives[i]);
     message_unref(keeper->shard->pool, keeper->gathered);
@@ -173,6 +242,7 @@ void keeper_free(struct keeper *keeper) {
     fifo_deinit(&keeper->limits);
     settlements_deinit(&keeper->settlements);
     mem_free(keeper->targets);
+    mem_free(keeper->berths);
     mem_free(keeper->archives);
     keeper->shard->keeper = NULL;
     mem_free(keeper);
@@ -196,20 +266,19 @@ static uint64_t put(struct archive *archive, const struct record *record) {
 }
 
 /* Holds what a record borrows until it is stable. What will never be is not borrowed. */
-static void borrow(
-    struct archive *archive, uint64_t position, struct message *message, void *memory) {
-    if (position == NEVER) {
-        message_unref(archive->keeper->shard->pool, message);
-        mem_free(memory);
+static void borrow(struct archive *archive, const struct borrowed *borrowed) {
+    if (borrowed->position == NEVER) {
+        message_unref(archive->keeper->shard->pool, borrowed->message);
+        mem_free(borrowed->memory);
+        mem_free(borrowed->berths);
         return;
     }
-    *(struct borrowed *)fifo_put(&archive->borrowed) =
-        (struct borrowed){.position = position, .message = message, .memory = memory};
+    *(struct borrowed *)fifo_put(&archive->borrowed) = *borrowed;
 }
 
 uint64_t keeper_stage_in(struct archive *archive, const struct record *record, void *memory) {
     uint64_t position = put(archive, record);
-    if (memory) borrow(archive, position, NULL, memory);
+    if (memory) borrow(archive, &(struct borrowed){.position = position, .memory = memory});
     return position;
 }
 
@@ -222,35 +291,50 @@ uint64_t keeper_stage(struct keeper *keeper, const struct record *record, void *
 static void flush_gathered(struct keeper *keeper) {
     struct message *message = keeper->gathered;
     if (!message) return;
-    struct record_target *targets = keeper->targets;
     bool several = keeper->target_count > 1;
     struct kept_record kept = {
-        message, targets, keeper->target_count, keeper->settings.limits.part_bytes};
+        message, keeper->targets, keeper->target_count, keeper->settings.limits.part_bytes};
     uint32_t parts = kept_record_parts(&kept);
     for (uint32_t i = 0; i < parts; i++) {
         struct record part = kept_record_part(&kept, i);
         (void)put(own(keeper), &part);
+        keeper->staged_bytes += record_size(&part);
     }
     struct record pub = kept_record_pub(&kept);
-    uint64_t position = put(own(keeper), &pub);
-    keeper->shard->peers[keeper->gathered_from].staged = position;
+    struct borrowed borrowed = {.position = put(own(keeper), &pub),
+        .message = message,
+        .berth = keeper->berths[0],
+        .berth_count = keeper->target_count,
+        .parts = parts};
+    keeper->staged_bytes += record_size(&pub);
+    own(keeper)->current->put_bytes +=
+        parts * (uint64_t)keeper->settings.limits.part_bytes + record_size(&pub);
+    own(keeper)->current->messages += keeper->target_count;
+    keeper->shard->peers[keeper->gathered_from].staged = borrowed.position;
     counter_add(&keeper->shard->counters.kept_payload, message->body_size);
     keeper->gathered = NULL;
     keeper->target_count = 0;
     if (several) {
+        borrowed.memory = keeper->targets;
+        borrowed.berths = keeper->berths;
         keeper->targets = NULL;
+        keeper->berths = NULL;
         keeper->target_capacity = 0;
     }
-    borrow(own(keeper), position, message, several ? targets : NULL);
+    borrow(own(keeper), &borrowed);
 }
 
-static void gather_target(struct keeper *keeper, uint64_t queue, uint64_t seq) {
+static void gather_target(struct keeper *keeper, const struct shelf *shelf, uint64_t seq) {
     if (keeper->target_count == keeper->target_capacity) {
         keeper->target_capacity = keeper->target_capacity ? 4 * keeper->target_capacity : 1;
         keeper->targets =
             mem_resize(keeper->targets, keeper->target_capacity * sizeof *keeper->targets);
+        keeper->berths =
+            mem_resize(keeper->berths, keeper->target_capacity * sizeof *keeper->berths);
     }
-    keeper->targets[keeper->target_count++] = (struct record_target){.queue = queue, .seq = seq};
+    keeper->berths[keeper->target_count] = (struct berth){.queue = shelf->queue, .seq = seq};
+    keeper->targets[keeper->target_count++] =
+        (struct record_target){.queue = shelf->id, .seq = seq};
 }
 
 /* Stages that messages below `limit` may have been delivered. */
@@ -291,8 +375,13 @@ void keeper_put(struct keeper *keeper, struct queue_slot *slot, uint64_t seq,
         keeper->gathered_from = from;
     }
     keeper_announce(keeper, slot, seq);
-    gather_target(keeper, slot->shelf->id, seq);
-    shelf_put(slot->shelf, seq, 1, own(keeper)->current, keeper->shard->number);
+    struct shelf *shelf = slot->shelf;
+    gather_target(keeper, shelf, seq);
+    struct shelf_place place = {.file = own(keeper)->current, .at = keeper->last_position + 1};
+    place.new_piece = keeper->staged_bytes - shelf->piece_at >= SHELF_PIECE_BYTES;
+    if (place.new_piece || shelf->count == 0) shelf->piece_at = keeper->staged_bytes;
+    shelf_put(shelf, seq, 1, &place, keeper->shard->number);
+    keeper->pager.grown = true;
 }
 
 void keeper_take_settlements(struct keeper *keeper, struct queue_slot *slot) {
@@ -536,12 +625,14 @@ bool keeper_turn(struct keeper *keeper) {
     look_at_pace(keeper);
     uint64_t staged = keeper->last_position;
     bool more = retire(keeper);
+    more = pager_turn(&keeper->pager) || more;
     /* What it has put needs another turn of the journal. */
     return more || keeper->last_position != staged;
 }
 
 uint64_t keeper_due(const struct keeper *keeper) {
-    uint64_t due = min_u64(retirement_due(&keeper->retirement), pace_due(keeper));
+    uint64_t due = min_u64(retirement_due(&keeper->retirement), pager_due(&keeper->pager));
+    due = min_u64(due, pace_due(keeper));
     for (uint32_t i = 0; i < keeper->archive_count; i++)
         due = min_u64(due, journal_due(keeper->archives[i].journal));
     return due;
@@ -558,7 +649,7 @@ bool keeper_idle(const struct keeper *keeper) {
     for (uint32_t i = 0; i < keeper->archive_count; i++) {
         if (!journal_idle(keeper->archives[i].journal)) return false;
     }
-    return !keeper->gathered && retirement_idle(&keeper->retirement);
+    return !keeper->gathered && retirement_idle(&keeper->retirement) && pager_idle(&keeper->pager);
 }
 
 /* ---- queues ---- */
@@ -584,13 +675,10 @@ void keeper_check_queue(const struct queue_slot *slot) {
     shelf_check(shelf);
     if (queue_gone(slot->queue)) return;
     uint64_t seq = 0;
-    check(
-        !queue_next_kept(slot->queue, &seq, shelf->count ? shelf->stays[0].first_seq : UINT64_MAX));
+    uint64_t first = shelf->count ? shelf->stays[0].first_seq : UINT64_MAX;
+    check(!queue_next_kept(slot->queue, &seq, first, NULL));
     for (uint32_t i = 0; i < shelf->count; i++) {
-        uint64_t live = 0;
-        for (seq = shelf->stays[i].first_seq;
-             queue_next_kept(slot->queue, &seq, shelf_end(shelf, i)); seq++)
-            live++;
-        check(live == shelf->stays[i].live);
+        uint64_t from = shelf->stays[i].first_seq;
+        check(count_kept(slot->queue, from, shelf_end(shelf, i)) == shelf->stays[i].live);
     }
 }

@@ -19,6 +19,7 @@
 #include "base/fifo.h"
 #include "base/prng.h"
 #include "core/settlements.h"
+#include "shard/pager.h"
 #include "shard/retire.h"
 #include "shard/shard.h"
 #include "shard/shelf.h"
@@ -36,6 +37,7 @@ struct archive {
     struct kept_file *current; /* what is staged now belongs to it */
     struct list segments;      /* struct kept_file, oldest first */
     uint64_t last_segment;
+    uint64_t last_kept; /* the journal file of this run that was kept in place last, or 0 */
     const struct kept_file *manifest_in; /* where the last manifest of this run is, or NULL */
     uint64_t stable;                     /* position */
     struct fifo borrowed;                /* struct borrowed */
@@ -50,6 +52,7 @@ struct keeper_limits {
     uint32_t look_ms;           /* between two looks at all files */
     uint64_t slice_bytes;       /* copied in one turn */
     uint32_t slice_queues;      /* looked at in one turn */
+    struct pager_limits pager;
 };
 
 extern const struct keeper_limits KEEPER_LIMITS; /* the usual ones */
@@ -65,11 +68,21 @@ struct keeper_settings {
     struct keeper_limits limits;
 };
 
+/* One queue's place for a message that is on its way to disk. */
+struct berth {
+    queue_ref queue;
+    uint64_t seq;
+};
+
 /* A message that a record on its way to disk borrows, and memory of the record's own. */
 struct borrowed {
     uint64_t position;
     struct message *message; /* with one reference, or NULL */
-    void *memory;            /* or NULL */
+    void *memory;            /* or NULL; the targets of several */
+    struct berth *berths;    /* of several targets, or NULL */
+    struct berth berth;      /* of one */
+    uint32_t berth_count;
+    uint32_t parts; /* records before this one that belong to it */
 };
 
 /* Mail that must not be read before a position is stable. */
@@ -93,6 +106,7 @@ struct keeper {
     uint32_t archive_count;
     uint64_t stable;             /* position in its own journal */
     uint64_t last_position;      /* of what was staged last */
+    uint64_t staged_bytes;       /* of all messages */
     uint64_t delivered_position; /* of the DELIVERED record that was staged last */
     struct prng prng;            /* ids of segments */
     bool slow;                   /* commits take too long, */
@@ -102,6 +116,7 @@ struct keeper {
 
     struct message *gathered; /* a publish whose targets are being gathered, with one reference */
     struct record_target *targets;
+    struct berth *berths; /* the same places */
     uint32_t target_count;
     uint32_t target_capacity;
     uint32_t gathered_from; /* the publisher's shard */
@@ -110,6 +125,7 @@ struct keeper {
     struct fifo mail;   /* struct held_mail */
     struct fifo limits; /* struct held_limit */
     struct retirement retirement;
+    struct pager pager;
 };
 
 /* The keeper of a shard, which is set as shard->keeper; with room for so many archives. These are

@@ -8,6 +8,9 @@
 #include "shard/keeper.h"
 #include "shard/shard.h"
 
+/* After so many messages it is looked at how much of a queue is in memory. */
+enum { GROWTH_LOOKED_AT = 64 };
+
 /* Between two looks at the clock: what takes some ten microseconds. */
 enum { PIECES_PER_LOOK = 512 };
 
@@ -93,6 +96,7 @@ static void slot_free(struct shard *shard, queue_ref ref) {
     queue_free(slot->queue);
     if (slot->shelf) shard->keeper->retirement.changed = true;
     bool empties = slot->shelf && shelf_lives_in_past(slot->shelf);
+    if (slot->shelf) pager_forget(slot->shelf);
     shelf_free(slot->shelf, shard->number);
     mem_free(slot->name);
     if (empties) retirement_on_emptied(&shard->keeper->retirement);
@@ -108,6 +112,7 @@ static void slot_free(struct shard *shard, queue_ref ref) {
 
 void queue_host_forget(struct shard *shard, queue_ref ref) {
     struct queue_slot *slot = slot_get(shard, ref);
+    if (slot->shelf) pager_serve(&shard->keeper->pager, slot);
     /* Ten million dropped messages take many slices: the last one frees the slot. */
     if (queue_owes(slot->queue)) {
         slot->forgotten = true;
@@ -251,6 +256,8 @@ static void after_kept_op(
     struct shard *shard, struct queue_slot *slot, const struct op *op, bool kept) {
     struct keeper *keeper = shard->keeper;
     keeper_take_settlements(keeper, slot);
+    bool looks = op->kind == OP_ENQUEUE && queue_next_seq(slot->queue) % GROWTH_LOOKED_AT == 0;
+    if (looks || op->kind == OP_REQUEUE) pager_on_growth(&keeper->pager, slot);
     for (uint32_t i = 0; i < shard->effects.count; i++) {
         const struct effect *effect = &shard->effects.list[i];
         uint64_t position = 0;
@@ -273,6 +280,8 @@ void queue_host_allow(struct shard *shard, queue_ref ref, uint64_t limit) {
     if (!slot || queue_gone(slot->queue)) return;
     queue_allow(slot->queue, limit);
     owe(shard, slot->queue);
+    if (slot->shelf && queue_away_count(slot->queue) != 0)
+        pager_on_need(&shard->keeper->pager, slot);
 }
 
 /* ---- ops */
@@ -289,6 +298,13 @@ static void count_enqueue(struct shard *shard, uint32_t from, const struct op *o
         peer->awaited = true;
 }
 
+/* Of what is on disk only something may be wanted now, or not any more. */
+static void look_after_away(struct shard *shard, struct queue_slot *slot) {
+    struct pager *pager = &shard->keeper->pager;
+    pager_serve(pager, slot);
+    if (slot->shelf && queue_away_count(slot->queue) != 0) pager_on_need(pager, slot);
+}
+
 void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mail) {
     const struct op *op = &mail->op;
     struct queue_slot *slot = slot_find(shard, mail->ref);
@@ -302,6 +318,10 @@ void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mai
         op_for_missing(shard, mail->ref, op);
         return;
     }
+    if (op->kind == OP_GET && of_kept && queue_is_away(slot->queue)) {
+        pager_park(&shard->keeper->pager, slot, from, mail);
+        return;
+    }
     struct credit *credit = op->kind == OP_CONSUME ? link_credit(shard, op->connection) : NULL;
     queue_apply(slot->queue, op, credit, &shard->effects);
     if (op->kind != OP_ENQUEUE) count_op(shard, op);
@@ -309,6 +329,12 @@ void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mai
     release_effects(shard, mail->ref);
     if (op->kind == OP_CANCEL || op->kind == OP_CONSUME) link_drop_if_unused(shard, op->connection);
     owe(shard, slot->queue);
+    if (of_kept && op->kind != OP_ENQUEUE) look_after_away(shard, slot);
+}
+
+void queue_host_on_given(struct shard *shard, struct queue_slot *slot) {
+    owe(shard, slot->queue);
+    look_after_away(shard, slot);
 }
 
 enum reply_code queue_host_remove(
@@ -355,6 +381,7 @@ static void pump_one(struct shard *shard, struct queue *queue, uint32_t *done) {
         keeper_extend_limit(shard->keeper, slot);
     }
     release_effects(shard, ref);
+    if (slot->shelf && queue_away_count(queue) != 0) pager_on_need(&shard->keeper->pager, slot);
     owe(shard, queue);
     if (slot->forgotten && !queue_owes(queue)) slot_free(shard, ref);
 }
@@ -414,6 +441,7 @@ void queue_host_deinit(struct shard *shard) {
         if (!slot->queue) continue;
         list_remove_if_linked(queue_in_pump(slot->queue));
         queue_free(slot->queue);
+        if (slot->shelf) pager_forget(slot->shelf);
         shelf_free(slot->shelf, shard->number);
         mem_free(slot->name);
     }

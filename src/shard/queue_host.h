@@ -40,6 +40,9 @@ struct queue_slot *queue_host_slot(struct shard *shard, queue_ref ref);
 /* It is stable that messages below `limit` may have been delivered: the queue may go on. */
 void queue_host_allow(struct shard *shard, queue_ref ref, uint64_t limit);
 
+/* Messages of a kept queue have come back from disk: it goes on. */
+void queue_host_on_given(struct shard *shard, struct queue_slot *slot);
+
 /* Drops the queue of a ref that has left the topology. */
 void queue_host_forget(struct shard *shard, queue_ref ref);
 

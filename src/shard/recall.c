@@ -10,10 +10,12 @@
 #include "store/ledger.h"
 #include "store/pub.h"
 
-/* A message that lives, and where it lies. */
+/* Messages that live, one after the other, and where they lie. */
 struct found {
     uint64_t seq;
-    struct message *message; /* NULL when parts of it are missing there */
+    uint64_t count;
+    uint64_t bytes; /* of their bodies */
+    uint64_t at;    /* in the file: nothing of them is before */
     struct kept_file *file;
 };
 
@@ -24,6 +26,9 @@ struct recalled {
     struct found *found;
     size_t found_count;
     size_t found_capacity;
+    uint64_t *incomplete; /* messages of which parts are missing */
+    size_t incomplete_count;
+    size_t incomplete_capacity;
     struct kept_file **files; /* that have messages of it */
     size_t file_count;
     size_t file_capacity;
@@ -40,7 +45,8 @@ struct recall {
     uint16_t last_shard;
     bool last_in_segment;
     struct pub_parts parts;
-    struct kept_file *parts_in; /* where the first of them is */
+    struct kept_file *parts_in; /* where the first of them is, */
+    uint64_t parts_at;          /* and where in that */
 };
 
 /* Appends room for one more item to an array of `size` byte items. */
@@ -58,11 +64,18 @@ static uint32_t host_of(const struct broker *broker, uint16_t archive) {
 
 static void add_past_files(struct archive *archive, const struct journal_past *past) {
     uint32_t shards = archive->keeper->shard->broker->shard_count;
+    struct kept_file *last = NULL;
     for (uint32_t i = 0; i < past->file_count; i++) {
         if (past->files[i].abandoned) continue;
         struct kept_file *file = kept_file_new(archive, false, shards);
         file->past = true;
         file->number = past->files[i].file_no;
+        file->file_id = past->files[i].file_id;
+        file->bytes = past->files[i].end;
+        file->name = mem_raw(DISK_NAME_BYTES_MAX);
+        bytes_copy(file->name, past->files[i].name, DISK_NAME_BYTES_MAX);
+        if (last) last->next = file;
+        last = file;
         list_put_last(&archive->files, &file->in_archive);
     }
 }
@@ -77,7 +90,13 @@ static void add_segments(struct recall *recall, struct archive *archive) {
         file->past = true;
         file->number = segment.number;
         file->file_id = segment.file_id;
-        file->bytes = segment.bytes;
+        file->bytes = segment.kept ? segment.end : segment.bytes;
+        if (segment.kept) {
+            file->kept = true;
+            file->index = segment.index;
+            file->name = mem_raw(DISK_NAME_BYTES_MAX);
+            bytes_copy(file->name, segment.name, DISK_NAME_BYTES_MAX);
+        }
         list_put_last(&archive->segments, &file->in_archive);
         recall->report.segments++;
     }
@@ -130,7 +149,8 @@ int recall_begin(
     *ret_recall = recall;
     recall->broker = broker;
     pub_parts_init(&recall->parts);
-    struct recover_settings recover = {.disk = settings->disk, .salvage = settings->salvage};
+    struct recover_settings recover = {
+        .disk = settings->disk, .salvage = settings->salvage, .by_index = true};
     bytes_copy(recover.node_id, settings->keeper.node_id, sizeof recover.node_id);
     int status = recover_open(&recover, &recall->recovery);
     if (status != 0) return status;
@@ -172,12 +192,12 @@ static struct archive *archive_of(struct broker *broker, uint16_t number) {
 static struct kept_file *file_of(struct recall *recall, const struct recover_record *record) {
     struct kept_file *last = recall->last_file;
     if (last && last->number == record->file_no && last->segment == record->in_segment &&
-        last->archive->number == record->shard)
+        last->kept == record->kept && last->archive->number == record->shard)
         return last;
     struct archive *archive = archive_of(recall->broker, record->shard);
     struct list *files = record->in_segment ? &archive->segments : &archive->files;
     list_for (struct kept_file, file, files, in_archive) {
-        if (file->number != record->file_no) continue;
+        if (file->number != record->file_no || file->kept != record->kept) continue;
         recall->last_file = file;
         return file;
     }
@@ -221,25 +241,50 @@ static void note_file(struct recalled *recalled, struct kept_file *file) {
     recalled->files[recalled->file_count++] = file;
 }
 
+static void put_incomplete(struct recalled *recalled, uint64_t seq) {
+    recalled->incomplete = grow(recalled->incomplete, &recalled->incomplete_capacity,
+        recalled->incomplete_count, sizeof *recalled->incomplete);
+    recalled->incomplete[recalled->incomplete_count++] = seq;
+}
+
+/* Adds messages that live; those that go on where the last ones end are one run with them. */
 static void put_found(struct recalled *recalled, const struct found *found) {
+    struct found *last = recalled->found_count ? &recalled->found[recalled->found_count - 1] : NULL;
+    bool goes_on = last && last->seq + last->count == found->seq && last->file == found->file &&
+                   found->at - last->at < SHELF_PIECE_BYTES;
+    if (goes_on) {
+        last->count += found->count;
+        last->bytes += found->bytes;
+        return;
+    }
     recalled->found = grow(
         recalled->found, &recalled->found_capacity, recalled->found_count, sizeof *recalled->found);
     recalled->found[recalled->found_count++] = *found;
 }
 
-/* The message of a PUB, or NULL when parts of it are missing. `home` is where it is made. */
-static struct message *message_of(
-    const struct recall *recall, const struct record_view *view, uint32_t home) {
+/* The size of a PUB's body; false when parts of the message are missing. */
+static bool body_bytes(
+    const struct recall *recall, const struct record_view *view, uint64_t *ret_bytes) {
     struct bytes parts;
-    if (!pub_parts_find(&recall->parts, view, &parts)) return NULL;
-    return kept_record_message(recall->broker->shards[home]->pool, view, parts);
+    if (!pub_parts_find(&recall->parts, view, &parts)) return false;
+    struct pub pub = pub_of(view->message_id);
+    uint64_t size = (uint64_t)parts.size + view->body.size;
+    if (size < pub_head_bytes(&pub)) return false;
+    *ret_bytes = size - pub_head_bytes(&pub);
+    return true;
 }
 
 /* A message whose parts are in two files belongs to the first, which must not go before it. */
 static void on_pub(struct recall *recall, const struct recover_record *record) {
     const struct record_view *view = record->view;
-    struct found found = {.file = file_of(recall, record)};
-    if (pub_parts_are_of(&recall->parts, view)) found.file = recall->parts_in;
+    struct found found = {.file = file_of(recall, record), .at = record->offset, .count = 1};
+    bool complete = body_bytes(recall, view, &found.bytes);
+    if (pub_parts_are_of(&recall->parts, view)) {
+        recall->parts_in->whole = recall->parts_in->whole && recall->parts_in == found.file;
+        found.file = recall->parts_in;
+        found.at = recall->parts_at;
+    }
+    found.file->put_bytes += view->size;
     for (uint32_t i = 0; i < view->target_count; i++) {
         struct record_target target = record_view_target(view, i);
         struct recalled *recalled = recalled_of(recall, target.queue);
@@ -249,13 +294,12 @@ static void on_pub(struct recall *recall, const struct recover_record *record) {
         note_file(recalled, found.file);
         found.file->messages++;
         if (!lives) continue;
-        if (found.message) {
-            message_ref(found.message, 1);
-        } else {
-            found.message = message_of(recall, view, ref_shard(recalled->queue));
-        }
         found.seq = target.seq;
-        put_found(recalled, &found);
+        if (complete) {
+            put_found(recalled, &found);
+        } else {
+            put_incomplete(recalled, target.seq);
+        }
     }
 }
 
@@ -265,50 +309,154 @@ static void on_message(void *context, const struct recover_record *record) {
         on_pub(recall, record);
     } else if (pub_parts_take(&recall->parts, record->view)) {
         recall->parts_in = file_of(recall, record);
+        recall->parts_at = record->offset;
+    }
+}
+
+/* Messages of a file of which only the index was read. */
+static void on_run(void *context, const struct recover_run *run) {
+    struct recall *recall = context;
+    struct recover_record record = {.in_segment = run->in_segment,
+        .kept = run->kept,
+        .shard = run->shard,
+        .file_no = run->file_no};
+    struct kept_file *file = file_of(recall, &record);
+    file->messages += run->count;
+    file->put_bytes += run->bytes;
+    struct recalled *recalled = recalled_of(recall, run->queue);
+    if (!recalled) return;
+    touch(recall, recalled, file);
+    note_file(recalled, file);
+    uint64_t seq = run->first_seq;
+    uint64_t live_end = 0;
+    for (; ledger_next_live(recalled->facts, &seq, run->first_seq + run->count, &live_end);
+         seq = live_end) {
+        struct found found = {.seq = seq,
+            .count = live_end - seq,
+            .bytes = run->body_bytes / run->count * (live_end - seq),
+            .at = run->offset,
+            .file = file};
+        put_found(recalled, &found);
     }
 }
 
 /* ---- into the queues ---- */
 
-static int by_found_seq(const void *a, const void *b) {
+static int by_seq(const void *a, const void *b) {
     const struct found *left = a;
     const struct found *right = b;
     if (left->seq != right->seq) return left->seq < right->seq ? -1 : 1;
-    /* The same message twice: a whole one counts, and of those the copy in a segment. */
-    if (!left->message != !right->message) return left->message ? -1 : 1;
+    /* The same message twice: the copy in a segment counts. */
     return right->file->segment - left->file->segment;
 }
 
-static void sort_found(struct recalled *recalled) {
+static void sort_found(struct found *list, size_t count) {
     bool sorted = true;
-    for (size_t i = 1; i < recalled->found_count && sorted; i++)
-        sorted = recalled->found[i - 1].seq < recalled->found[i].seq;
-    if (!sorted)
-        qsort(recalled->found, recalled->found_count, sizeof *recalled->found, by_found_seq);
+    for (size_t i = 1; i < count && sorted; i++)
+        sorted = list[i - 1].seq < list[i].seq;
+    if (!sorted) qsort(list, count, sizeof *list, by_seq);
 }
 
-/* Puts back what lives; a message that is there twice counts once. The parts of one that has been
- * copied to a segment may be gone with their file, while the rest of it is in the next file. */
+/* The runs from `from` up to `to` overlap: the same messages in two files. Each is looked at for
+ * itself. */
+static void put_overlapping(
+    struct recalled *into, const struct found *list, size_t from, size_t to) {
+    size_t count = 0;
+    for (size_t i = from; i < to; i++)
+        count += list[i].count;
+    struct found *singles = mem_raw(count * sizeof *singles);
+    count = 0;
+    for (size_t i = from; i < to; i++) {
+        for (uint64_t k = 0; k < list[i].count; k++) {
+            struct found *single = &singles[count++];
+            *single = list[i];
+            single->seq += k;
+            single->count = 1;
+            single->bytes = list[i].bytes / list[i].count;
+        }
+    }
+    sort_found(singles, count);
+    for (size_t i = 0; i < count; i++) {
+        bool twice = i != 0 && singles[i].seq == singles[i - 1].seq;
+        if (!twice) put_found(into, &singles[i]);
+    }
+    mem_free(singles);
+}
+
+/* Sorts what was found, and leaves one of what is there twice. */
+static void put_in_order(struct recalled *recalled) {
+    sort_found(recalled->found, recalled->found_count);
+    struct recalled once = {.queue = recalled->queue};
+    for (size_t i = 0; i < recalled->found_count;) {
+        uint64_t end = recalled->found[i].seq + recalled->found[i].count;
+        size_t next = i + 1;
+        for (; next < recalled->found_count && recalled->found[next].seq < end; next++)
+            end = max_u64(end, recalled->found[next].seq + recalled->found[next].count);
+        if (next == i + 1) {
+            put_found(&once, &recalled->found[i]);
+        } else {
+            put_overlapping(&once, recalled->found, i, next);
+        }
+        i = next;
+    }
+    mem_free(recalled->found);
+    recalled->found = once.found;
+    recalled->found_count = once.found_count;
+}
+
+/* The parts of one that has been copied to a segment may be gone with their file, while the rest of
+ * it is in the next file; it counts only when it is nowhere whole. */
+static uint64_t count_incomplete(const struct recalled *recalled) {
+    uint64_t count = 0;
+    for (size_t i = 0; i < recalled->incomplete_count; i++) {
+        uint64_t seq = recalled->incomplete[i];
+        bool whole = false;
+        for (size_t k = 0; k < recalled->found_count && !whole; k++) {
+            const struct found *found = &recalled->found[k];
+            whole = found->seq <= seq && seq - found->seq < found->count;
+        }
+        count += !whole;
+    }
+    return count;
+}
+
+/* A run as the queue gets it, in two if only the first part of it may have been delivered. */
+static size_t put_restored(
+    struct queue_restored *list, const struct found *found, uint64_t delivered) {
+    struct queue_restored run = {.seq = found->seq,
+        .count = found->count,
+        .bytes = found->bytes,
+        .redelivered = found->seq < delivered};
+    bool both = run.redelivered && found->seq + found->count > delivered;
+    if (!both) {
+        list[0] = run;
+        return 1;
+    }
+    run.count = delivered - found->seq;
+    run.bytes = found->bytes / found->count * run.count;
+    list[0] = run;
+    list[1] = (struct queue_restored){
+        .seq = delivered, .count = found->count - run.count, .bytes = found->bytes - run.bytes};
+    return 2;
+}
+
+/* Puts back what lives; it stays on disk until somebody wants it. */
 static void fill_queue(struct recall *recall, struct recalled *recalled) {
     struct queue_slot *slot = slot_of(recall, recalled);
     uint32_t shard = ref_shard(recalled->queue);
-    struct queue_restored *list = mem_raw((recalled->found_count + 1) * sizeof *list);
+    put_in_order(recalled);
+    struct queue_restored *list = mem_raw((recalled->found_count + 1) * 2 * sizeof *list);
     size_t count = 0;
-    sort_found(recalled);
+    const struct found *piece = NULL; /* the first of the run of the shelf */
     for (size_t i = 0; i < recalled->found_count; i++) {
         const struct found *found = &recalled->found[i];
-        if (count != 0 && list[count - 1].seq == found->seq) {
-            message_unref(recall->broker->shards[shard]->pool, found->message);
-            continue;
-        }
-        if (!found->message) {
-            recall->report.incomplete++;
-            continue;
-        }
-        list[count++] = (struct queue_restored){.seq = found->seq,
-            .message = found->message,
-            .redelivered = found->seq < recalled->facts->delivered};
-        shelf_put(slot->shelf, found->seq, 1, found->file, shard);
+        count += put_restored(&list[count], found, recalled->facts->delivered);
+        bool goes_on = piece && piece->file == found->file && found->at >= piece->at &&
+                       found->at - piece->at < SHELF_PIECE_BYTES;
+        if (!goes_on) piece = found;
+        struct shelf_place place = {.file = found->file, .at = found->at, .new_piece = !goes_on};
+        shelf_put(slot->shelf, found->seq, found->count, &place, shard);
+        recall->report.messages += found->count;
     }
     for (size_t i = 0; i < recalled->file_count; i++)
         shelf_put_ghost(slot->shelf, recalled->files[i]);
@@ -316,13 +464,14 @@ static void fill_queue(struct recall *recall, struct recalled *recalled) {
     queue_restore(slot->queue, list, count, max_u64(recalled->facts->next_seq, 1));
     queue_allow(slot->queue, recalled->facts->delivered);
     mem_free(list);
-    recall->report.messages += count;
+    recall->report.incomplete += count_incomplete(recalled);
 }
 
 static void recalled_free(struct recalled *recalled) {
     if (!recalled) return;
     mem_free(recalled->found);
     mem_free(recalled->files);
+    mem_free(recalled->incomplete);
     mem_free(recalled);
 }
 
@@ -335,6 +484,7 @@ int recall_finish(
     int status = recover_replay(recall->recovery, LEDGER_FACTS, on_fact, recall);
     ledger_close(&recall->ledger);
     if (status == 0) status = recover_replay(recall->recovery, LEDGER_MESSAGES, on_message, recall);
+    if (status == 0) status = recover_runs(recall->recovery, on_run, recall);
     for (size_t i = 0; i < index->count; i++) {
         if (recall->queues[i]) fill_queue(recall, recall->queues[i]);
     }

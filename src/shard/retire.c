@@ -4,10 +4,18 @@
 #include "base/memory.h"
 #include "base/str.h"
 #include "shard/keeper.h"
+#include "shard/queue_host.h"
 
 enum {
     LIVE_PERCENT_MAX = 40,    /* a segment with less is worth copying */
     GARBAGE_PERCENT_MIN = 50, /* below that part of what lives segments are left alone */
+    /* A journal file is kept in place when so much of its messages lives, */
+    KEEP_LIVE_PERCENT_MIN = 75,
+    KEEP_BYTES_PERCENT_MIN = 50, /* that is so much of its bytes, */
+    KEEP_QUEUES_MAX = 8,         /* and it belongs to so few queues. */
+    FACTS_PART = 4,              /* of a journal file: more facts than that are too many */
+    KEEP_TOUCHED_MAX = 4096,     /* With more it is not even looked at */
+    BROKEN_LOOK_MS = 5000,       /* before the same file is tried again */
 };
 
 void retirement_init(struct retirement *retirement, struct keeper *keeper) {
@@ -15,6 +23,7 @@ void retirement_init(struct retirement *retirement, struct keeper *keeper) {
     fifo_init(&retirement->jobs, sizeof(struct evacuation *));
     fifo_init(&retirement->buildings, sizeof(struct building *));
     sharing_init(&retirement->sharing);
+    retrieval_init(&retirement->retrieval, keeper);
 }
 
 static void building_free(struct building *building) {
@@ -30,11 +39,12 @@ void retirement_deinit(struct retirement *retirement) {
         fifo_drop(&retirement->buildings);
     }
     /* Files that are on no list any more and have not been given back. */
-    bool recording = retirement->release == RELEASE_RECORDING;
+    bool recording = retirement->release == RELEASE_RECORDING && !retirement->evacuation.keeps;
     for (uint32_t i = 0; recording && i < retirement->evacuation.file_count; i++)
         kept_file_free(retirement->evacuation.files[i]);
     if (retirement->shared) building_free(retirement->shared);
     sharing_deinit(&retirement->sharing, retirement->keeper->shard->pool);
+    retrieval_deinit(&retirement->retrieval);
     fifo_deinit(&retirement->buildings);
     fifo_deinit(&retirement->jobs);
     mem_free(retirement->moves);
@@ -49,9 +59,14 @@ uint64_t retire_put_manifest(struct archive *archive) {
     struct segment_ref *refs = mem_new_array(count + 1, sizeof *refs);
     uint8_t *body = mem_raw(count * RECORD_CATALOG_ENTRY_BYTES + 1);
     uint32_t at = 0;
-    list_for (struct kept_file, file, &archive->segments, in_archive)
-        refs[at++] = (struct segment_ref){.number = file->number, .file_id = file->file_id};
-    struct record record = manifest_record(refs, at, 0, body);
+    list_for (struct kept_file, file, &archive->segments, in_archive) {
+        refs[at++] =
+            (struct segment_ref){.number = file->number | (file->kept ? SEGMENT_REF_KEPT : 0),
+                .file_id = file->file_id,
+                .end = file->kept ? file->bytes : 0,
+                .index = file->index};
+    }
+    struct record record = manifest_record(refs, at, archive->last_kept, body);
     mem_free(refs);
     archive->manifest_in = archive->current;
     return keeper_stage_in(archive, &record, body);
@@ -62,6 +77,44 @@ uint64_t retire_put_manifest(struct archive *archive) {
 static void choose_file(struct evacuation *evacuation, struct kept_file *file) {
     evacuation->files[evacuation->file_count++] = file;
     file->retiring = true;
+}
+
+/* Where much has been settled here and there, what says so comes to much, and is put again for
+ * every file that goes. Then files in which nothing is settled are worth a copy. */
+static bool facts_are_dear(const struct keeper *keeper) {
+    return keeper->retirement.fact_bytes > keeper->settings.file_bytes / FACTS_PART;
+}
+
+/* How many queues the file's living messages belong to, as if all had the same number of them;
+ * those of this shard. */
+static uint64_t queues_in(const struct keeper *keeper, const struct kept_file *file) {
+    const struct file_part *part = &file->parts[keeper->shard->number];
+    double all = 0;
+    double squares = 0;
+    for (uint32_t i = 0; i < part->touched_count; i++) {
+        const struct queue_slot *slot = queue_host_slot(keeper->shard, part->touched[i]);
+        double live = slot ? (double)shelf_live_in(slot->shelf, file) : 0;
+        all += live;
+        squares += live * live;
+    }
+    return squares > 0 ? (uint64_t)(all * all / squares) : 0;
+}
+
+/* A file that mostly lives is as good as a segment when its few queues have long runs in it. */
+static bool is_worth_keeping(const struct archive *archive, const struct kept_file *file) {
+    const struct keeper *keeper = archive->keeper;
+    const struct file_part *part = &file->parts[keeper->shard->number];
+    uint64_t live = kept_file_live(file);
+    if (!file->whole) return false;
+    if (file->broken) return true;
+    if (live == 0) return false;
+    if (facts_are_dear(keeper) && live < file->messages) return false;
+    if (atomic_load_explicit(&part->live, memory_order_relaxed) != live) return false;
+    if (live * 100 < file->messages * KEEP_LIVE_PERCENT_MIN) return false;
+    uint64_t bytes = file->put_bytes / file->messages * live;
+    struct segment_ref ref = journal_keep_ref(archive->journal, file->number);
+    if (bytes * 100 < ref.end * KEEP_BYTES_PERCENT_MIN) return false;
+    return part->touched_count <= KEEP_TOUCHED_MAX && queues_in(keeper, file) <= KEEP_QUEUES_MAX;
 }
 
 static bool choose_journal_file(struct archive *archive, struct evacuation *evacuation) {
@@ -79,6 +132,8 @@ static bool choose_journal_file(struct archive *archive, struct evacuation *evac
         archive->keeper->retirement.awaits_file = true;
         return false;
     }
+    evacuation->keeps = over && is_worth_keeping(archive, file);
+    if (file->broken && file->whole && !evacuation->keeps) return false;
     choose_file(evacuation, file);
     return true;
 }
@@ -89,6 +144,10 @@ static uint64_t live_bytes(const struct kept_file *segment) {
 }
 
 static bool is_worth_copying(const struct kept_file *segment) {
+    const struct keeper *keeper = segment->archive->keeper;
+    bool has_dead = kept_file_live(segment) < segment->messages;
+    if (!segment->broken && has_dead && facts_are_dear(keeper)) return true;
+    if (segment->broken) return false;
     return live_bytes(segment) * 100 < segment->bytes * LIVE_PERCENT_MAX;
 }
 
@@ -113,12 +172,14 @@ static bool choose_segments(struct archive *archive, struct evacuation *evacuati
         bytes += segment->bytes;
         living += live_bytes(segment);
         bool full = evacuation->file_count == EVACUATION_FILES_MAX;
-        if (!full && kept_file_live(segment) == 0) choose_file(evacuation, segment);
+        bool empty = kept_file_live(segment) == 0 && !segment->broken;
+        if (!full && empty) choose_file(evacuation, segment);
     }
     if (evacuation->file_count != 0) return true;
     uint64_t garbage = bytes - min_u64(living, bytes);
     uint64_t garbage_min = archive->keeper->settings.limits.garbage_bytes_min;
-    if (garbage < garbage_min || garbage * 100 < living * GARBAGE_PERCENT_MIN) return false;
+    bool enough = garbage >= garbage_min && garbage * 100 >= living * GARBAGE_PERCENT_MIN;
+    if (!enough && !facts_are_dear(archive->keeper)) return false;
     choose_segments_to_copy(archive, evacuation);
     return evacuation->file_count != 0;
 }
@@ -129,6 +190,7 @@ static void send_evacuation(struct retirement *retirement) {
     struct shard *shard = retirement->keeper->shard;
     struct evacuation *evacuation = &retirement->evacuation;
     bool past = false;
+    evacuation->broken = false;
     for (uint32_t i = 0; i < evacuation->file_count; i++)
         past = past || evacuation->files[i]->past;
     evacuation->owner = shard->number;
@@ -141,6 +203,11 @@ static void send_evacuation(struct retirement *retirement) {
     }
 }
 
+static bool choose_first(struct archive *archive, struct evacuation *evacuation) {
+    if (facts_are_dear(archive->keeper) && choose_segments(archive, evacuation)) return true;
+    return choose_journal_file(archive, evacuation) || choose_segments(archive, evacuation);
+}
+
 /* Looking at all files takes time: it is done when something has changed, and not every turn. */
 static void choose(struct retirement *retirement) {
     struct keeper *keeper = retirement->keeper;
@@ -151,8 +218,7 @@ static void choose(struct retirement *retirement) {
         struct archive *archive = &keeper->archives[i];
         /* Of a journal that has stopped nothing can be given back: it cannot say so. */
         if (journal_stopped(archive->journal)) continue;
-        if (choose_journal_file(archive, &retirement->evacuation) ||
-            choose_segments(archive, &retirement->evacuation)) {
+        if (choose_first(archive, &retirement->evacuation)) {
             send_evacuation(retirement);
             return;
         }
@@ -176,40 +242,100 @@ void retirement_on_evacuate(struct retirement *retirement, struct evacuation *ev
 
 /* ---- giving back ---- */
 
+/* What could not be emptied stays: a journal file as a segment, so that those behind it may go. One
+ * whose last message ends in the next file cannot stay alone: it is tried again and again, until it
+ * can be read, or what cannot be has been given up by its queue. */
+static void leave_broken(struct retirement *retirement) {
+    struct evacuation *evacuation = &retirement->evacuation;
+    struct kept_file *first = evacuation->files[0];
+    for (uint32_t i = 0; i < evacuation->file_count; i++) {
+        evacuation->files[i]->broken = evacuation->files[i]->whole;
+        evacuation->files[i]->retiring = false;
+    }
+    retirement->release = RELEASE_NONE;
+    retirement->changed = true;
+    if (!first->segment && !first->whole)
+        retirement->look_ms = retirement->keeper->shard->now_ms + BROKEN_LOOK_MS;
+    if (first->segment || !first->whole) return;
+    first->retiring = true;
+    evacuation->keeps = true;
+    send_evacuation(retirement);
+}
+
+/* The manifest names the file from now on. */
+static void keep_in_place(struct archive *archive, struct kept_file *file) {
+    struct segment_ref ref = journal_keep_ref(archive->journal, file->number);
+    file->kept = true;
+    file->file_id = ref.file_id;
+    file->bytes = ref.end;
+    file->index = ref.index;
+    archive->last_kept = file->number;
+    list_put_last(&archive->segments, &file->in_archive);
+}
+
 /* Whoever empties files of this archive has done so: its journal says what it has from now on. */
 void retirement_on_evacuated(struct retirement *retirement, struct evacuation *evacuation) {
     check(evacuation == &retirement->evacuation);
     check(evacuation->left != 0);
     if (--evacuation->left != 0) return;
+    if (atomic_load_explicit(&evacuation->broken, memory_order_relaxed)) {
+        leave_broken(retirement);
+        return;
+    }
     struct archive *archive = evacuation->files[0]->archive;
     retirement->release = RELEASE_RECORDING;
     retirement->manifest_position = 0;
     for (uint32_t i = 0; i < evacuation->file_count; i++) {
         struct kept_file *file = evacuation->files[i];
-        check(kept_file_live(file) == 0);
+        check(evacuation->keeps || kept_file_live(file) == 0);
         list_remove(&file->in_archive);
+        if (evacuation->keeps) keep_in_place(archive, file);
     }
     /* Which file of before the start has the last manifest is not known. */
     const struct kept_file *first = evacuation->files[0];
-    if (first->segment || first->past || archive->manifest_in == first)
-        retirement->manifest_position = retire_put_manifest(archive);
+    bool says = first->segment || first->past || archive->manifest_in == first;
+    if (says || evacuation->keeps) retirement->manifest_position = retire_put_manifest(archive);
 }
 
-void retire_remove(struct retirement *retirement, struct archive *archive, uint64_t file_id) {
+void retire_remove(
+    struct retirement *retirement, struct archive *archive, const struct kept_file *file) {
     struct removal *removal = NEW(struct removal);
     removal->request.kind = DISK_REMOVE;
-    segment_name(file_id, removal->request.name);
+    if (file->name) {
+        bytes_copy(removal->request.name, file->name, DISK_NAME_BYTES_MAX);
+    } else {
+        segment_name(file->file_id, removal->request.name);
+    }
     retirement->removals++;
     disk_submit(archive->disk, &removal->request);
+}
+
+/* The journal leaves the file alone: it is a segment. */
+static void leave_in_place(struct retirement *retirement, struct kept_file *file) {
+    struct journal_kept kept;
+    journal_keep(file->archive->journal, file->number, &kept);
+    if (!file->name) file->name = mem_raw(DISK_NAME_BYTES_MAX);
+    bytes_copy(file->name, kept.name, DISK_NAME_BYTES_MAX);
+    file->marks = kept.marks;
+    file->mark_count = kept.mark_count;
+    file->segment = true;
+    file->retiring = false;
+    counter_add(&retirement->keeper->shard->counters.files_kept, 1);
+    retirement->release = RELEASE_NONE;
+    retirement->changed = true;
 }
 
 static void give_back(struct retirement *retirement) {
     struct evacuation *evacuation = &retirement->evacuation;
     struct archive *archive = evacuation->files[0]->archive;
+    if (evacuation->keeps) {
+        leave_in_place(retirement, evacuation->files[0]);
+        return;
+    }
     for (uint32_t i = 0; i < evacuation->file_count; i++) {
         struct kept_file *file = evacuation->files[i];
         if (file->segment) {
-            retire_remove(retirement, archive, file->file_id);
+            retire_remove(retirement, archive, file);
         } else {
             journal_release(archive->journal, file->number);
         }
@@ -257,10 +383,18 @@ uint64_t retirement_due(const struct retirement *retirement) {
     bool may_look = !retirement->ending && !retirement->keeper->stopped;
     bool looks = retirement->changed && retirement->release == RELEASE_NONE && may_look;
     uint64_t due = waits ? retirement->retry_ms : UINT64_MAX;
+    if (retirement->phase == EVACUATION_LOADING)
+        due = min_u64(due, retrieval_due(&retirement->retrieval));
     return looks ? min_u64(due, max_u64(retirement->look_ms, retirement->retry_ms)) : due;
 }
 
+bool retirement_copies(const struct retirement *retirement) {
+    return retirement->phase == EVACUATION_LOADING || retirement->phase == EVACUATION_COPYING ||
+           retirement->phase == EVACUATION_SHARING;
+}
+
 bool retirement_idle(const struct retirement *retirement) {
+    if (!retrieval_idle(&retirement->retrieval)) return false;
     for (uint32_t i = 0; i < retirement->buildings.count; i++) {
         const struct building *building = *(struct building **)fifo_at(&retirement->buildings, i);
         if (building->sent && !building->done) return false;

@@ -11,13 +11,16 @@
  * that have anything elsewhere are put again.
  *
  * Journal files are emptied when nothing lives in them, or when there are more than the budget, the
- * oldest first; segments when nothing lives in them, or when much of them is dead. All of it is
- * done in slices of the shard's turns. */
+ * oldest first. One of the latter that mostly lives and belongs to few queues is not emptied: it is
+ * kept where it is and counts as a segment, and facts are put again as if it went, as it goes when
+ * it likes, before the files behind it. Segments are emptied when nothing lives in them, or when
+ * much of them is dead. All of it is done in slices of the shard's turns. */
 #ifndef SHARD_RETIRE_H
 #define SHARD_RETIRE_H
 
 #include "base/fifo.h"
 #include "base/list.h"
+#include "shard/retrieve.h"
 #include "shard/sharing.h"
 #include "shard/shelf.h"
 #include "store/disk.h"
@@ -31,8 +34,10 @@ enum { EVACUATION_FILES_MAX = 8 };
 struct evacuation {
     struct kept_file *files[EVACUATION_FILES_MAX];
     uint32_t file_count;
-    uint32_t owner; /* the shard */
-    uint32_t left;  /* shards that have not answered */
+    uint32_t owner;      /* the shard */
+    uint32_t left;       /* shards that have not answered */
+    bool keeps;          /* a journal file stays where it is, as a segment: nothing is copied */
+    _Atomic bool broken; /* some of them could not empty the files: something cannot be read */
 };
 
 /* A segment that is being put together or written. */
@@ -57,6 +62,7 @@ struct planned_move {
 
 enum evacuation_phase {
     EVACUATION_NONE,
+    EVACUATION_LOADING, /* what is on disk only is read */
     EVACUATION_COPYING,
     EVACUATION_SHARING, /* messages of several queues are copied */
     EVACUATION_WRITING,
@@ -80,11 +86,14 @@ struct retirement {
     enum evacuation_phase phase;
     uint32_t file_at;
     uint32_t touched_at;
-    uint64_t seq_at;       /* in that queue; 0: at its beginning */
-    uint64_t walk;         /* of one file's queues, some of which it may list twice */
-    bool put_off;          /* a queue could not be looked at: once more */
-    bool failed;           /* a segment could not be written */
-    bool failing;          /* which has been said; cleared by one that could */
+    uint64_t seq_at;     /* in that queue; 0: at its beginning */
+    uint64_t walk;       /* of one file's queues, some of which it may list twice */
+    bool put_off;        /* a queue could not be looked at: once more */
+    bool failed;         /* a segment could not be written */
+    bool failing;        /* which has been said; cleared by one that could */
+    uint64_t fact_bytes; /* of settled spans that were put again for the last job */
+    bool broken;         /* something that lives could not be read */
+    struct retrieval retrieval;
     struct fifo buildings; /* struct building * */
     bool shares;           /* the run being copied: its messages are in other queues, too */
     struct sharing sharing;
@@ -92,7 +101,8 @@ struct retirement {
     struct planned_move *moves;
     uint32_t move_count;
     uint32_t move_capacity;
-    uint64_t position; /* facts and manifest are stable with it */
+    uint64_t move_bytes; /* of the last one, so far */
+    uint64_t position;   /* facts and manifest are stable with it */
 
     /* As the owner of files. */
     enum release_phase release;
@@ -114,6 +124,9 @@ bool retirement_turn(struct retirement *retirement);
 
 /* When it wants a turn without any other reason; UINT64_MAX for never. */
 uint64_t retirement_due(const struct retirement *retirement);
+
+/* True while messages are being copied: those in memory stay there. */
+bool retirement_copies(const struct retirement *retirement);
 
 /* True when no request of it is with a disk. */
 bool retirement_idle(const struct retirement *retirement);
@@ -144,6 +157,7 @@ struct archive;
 uint64_t retire_put_manifest(struct archive *archive);
 
 /* Has a file's name removed. */
-void retire_remove(struct retirement *retirement, struct archive *archive, uint64_t file_id);
+void retire_remove(
+    struct retirement *retirement, struct archive *archive, const struct kept_file *file);
 
 #endif

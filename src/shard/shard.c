@@ -269,6 +269,18 @@ void broker_set_disk_alarm(struct shard *shard, bool alarm) {
     if (((before & bit) != 0) != alarm) tell_alarm(shard);
 }
 
+/* Between two looks at the whole only messages are counted, of which there may be many more in a
+ * moment. */
+static int64_t memory_used(const struct broker *broker) {
+    return atomic_load_explicit(&broker->message_bytes, memory_order_relaxed) +
+           atomic_load_explicit(&broker->memory_beside, memory_order_relaxed);
+}
+
+uint64_t broker_memory_used(const struct broker *broker) {
+    int64_t used = memory_used(broker);
+    return used > 0 ? (uint64_t)used : 0;
+}
+
 /* Raises or clears the alarm; true when it changed. It clears a little below where it was raised,
  * so that it does not flutter. Whoever changes it looks again: another shard may have told
  * meanwhile, and nobody else might look for long. */
@@ -277,11 +289,21 @@ static bool decide_alarm(struct broker *broker) {
     bool changed = false;
     for (;;) {
         bool was = atomic_load(&broker->memory_alarm);
-        int64_t used = atomic_load(&broker->memory_used);
+        int64_t used = memory_used(broker);
         bool alarm = was ? used >= limit / 20 * 19 : used > limit;
         if (alarm == was) return changed;
         if (atomic_compare_exchange_strong(&broker->memory_alarm, &was, alarm)) changed = true;
     }
+}
+
+bool broker_set_resident(struct broker *broker, uint64_t bytes) {
+    int64_t messages = atomic_load_explicit(&broker->message_bytes, memory_order_relaxed);
+    atomic_store_explicit(&broker->memory_beside, (int64_t)bytes - messages, memory_order_relaxed);
+    return decide_alarm(broker);
+}
+
+bool broker_is_pressed(const struct broker *broker) {
+    return broker_memory_used(broker) > broker->memory_limit / 2;
 }
 
 static void tell_memory(struct shard *shard) {
@@ -292,7 +314,7 @@ static void tell_memory(struct shard *shard) {
     if (moved > -MEMORY_TELL_BYTES && moved < MEMORY_TELL_BYTES && used != 0) return;
     if (moved == 0) return;
     shard->memory_told = used;
-    atomic_fetch_add(&broker->memory_used, moved);
+    atomic_fetch_add(&broker->message_bytes, moved);
     if (decide_alarm(broker)) tell_alarm(shard);
 }
 

@@ -31,8 +31,8 @@ static struct shared *find(const struct sharing *sharing, const struct message *
     return NULL;
 }
 
-bool sharing_put(
-    struct sharing *sharing, struct message *message, const struct record_target *target) {
+bool sharing_put(struct sharing *sharing, struct message *message,
+    const struct record_target *target, uint32_t move) {
     struct shared *shared = find(sharing, message);
     bool new = shared == NULL;
     if (new) {
@@ -45,7 +45,9 @@ bool sharing_put(
     if (shared->count == shared->capacity) {
         shared->capacity = shared->capacity ? 2 * shared->capacity : TARGETS_MIN;
         shared->targets = mem_resize(shared->targets, shared->capacity * sizeof *shared->targets);
+        shared->moves = mem_resize(shared->moves, shared->capacity * sizeof *shared->moves);
     }
+    shared->moves[shared->count] = move;
     shared->targets[shared->count++] = *target;
     return new;
 }
@@ -62,5 +64,6 @@ void sharing_drop(struct sharing *sharing, struct message_pool *pool) {
     map_remove(&sharing->by_message, hash_of(shared->message), shared);
     message_unref(pool, shared->message);
     mem_free(shared->targets);
+    mem_free(shared->moves);
     mem_free(shared);
 }

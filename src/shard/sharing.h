@@ -12,6 +12,7 @@
 struct shared {
     struct message *message;
     struct record_target *targets;
+    uint32_t *moves; /* the owner's, for each target */
     uint32_t count;
     uint32_t capacity;
 };
@@ -26,9 +27,10 @@ void sharing_init(struct sharing *sharing);
 /* Forgets all; references are dropped into `pool`. */
 void sharing_deinit(struct sharing *sharing, struct message_pool *pool);
 
-/* Adds a place of a message, which is referenced. True when the message is new here. */
-bool sharing_put(
-    struct sharing *sharing, struct message *message, const struct record_target *target);
+/* Adds a place of a message, which is referenced; `move` is remembered with it. True when the
+ * message is new here. */
+bool sharing_put(struct sharing *sharing, struct message *message,
+    const struct record_target *target, uint32_t move);
 
 /* The first message, or NULL. */
 struct shared *sharing_first(const struct sharing *sharing);

@@ -3,7 +3,7 @@
 
 #include "base/memory.h"
 
-enum { STAYS_MIN = 2, TOUCHED_MIN = 8 };
+enum { STAYS_MIN = 2, TOUCHED_MIN = 8, LOST_MIN = 8 };
 
 /* ---- files */
 
@@ -11,6 +11,7 @@ struct kept_file *kept_file_new(struct archive *archive, bool segment, uint32_t 
     struct kept_file *file = mem_new(sizeof *file + shards * sizeof(struct file_part));
     file->archive = archive;
     file->segment = segment;
+    file->whole = true;
     file->part_count = shards;
     return file;
 }
@@ -20,6 +21,8 @@ void kept_file_free(struct kept_file *file) {
     check(!list_linked(&file->in_archive));
     for (uint32_t i = 0; i < file->part_count; i++)
         mem_free(file->parts[i].touched);
+    mem_free(file->name);
+    mem_free(file->marks);
     mem_free(file);
 }
 
@@ -58,6 +61,7 @@ void shelf_free(struct shelf *shelf, uint32_t shard) {
     for (uint32_t i = 0; i < shelf->count; i++)
         take_live(shelf->stays[i].file, shard, shelf->stays[i].live);
     mem_free(shelf->ghosts);
+    mem_free(shelf->lost);
     mem_free(shelf->stays);
     mem_free(shelf);
 }
@@ -67,6 +71,17 @@ bool shelf_lives_in_past(const struct shelf *shelf) {
         if (shelf->stays[i].file->past && shelf->stays[i].live != 0) return true;
     }
     return false;
+}
+
+bool stay_has_dead(const struct stay *stay) {
+    return stay->put == 0 || stay->live != stay->put;
+}
+
+uint64_t shelf_live_in(const struct shelf *shelf, const struct kept_file *file) {
+    uint64_t live = 0;
+    for (uint32_t i = 0; i < shelf->count; i++)
+        live += shelf->stays[i].file == file ? shelf->stays[i].live : 0;
+    return live;
 }
 
 void shelf_touch(struct shelf *shelf, struct kept_file *file, uint32_t shard) {
@@ -91,17 +106,18 @@ static struct stay *insert_stay(struct shelf *shelf, uint32_t at) {
     return stay;
 }
 
-void shelf_put(
-    struct shelf *shelf, uint64_t seq, uint64_t count, struct kept_file *file, uint32_t shard) {
+void shelf_put(struct shelf *shelf, uint64_t seq, uint64_t count, const struct shelf_place *place,
+    uint32_t shard) {
     struct stay *last = shelf->count ? &shelf->stays[shelf->count - 1] : NULL;
-    if (!last || last->file != file) {
+    if (!last || last->file != place->file || place->new_piece) {
         check(!last || last->first_seq < seq);
         last = insert_stay(shelf, shelf->count);
-        *last = (struct stay){.first_seq = seq, .file = file};
-        shelf_touch(shelf, file, shard);
+        *last = (struct stay){.first_seq = seq, .file = place->file, .at = place->at};
+        shelf_touch(shelf, place->file, shard);
     }
+    if (!place->file->past) last->put += count;
     last->live += count;
-    add_live(file, shard, count);
+    add_live(place->file, shard, count);
 }
 
 uint64_t shelf_end(const struct shelf *shelf, uint32_t at) {
@@ -142,13 +158,87 @@ void shelf_drop(struct shelf *shelf, uint64_t seq, uint64_t count, uint32_t shar
     }
 }
 
+/* ---- what could not be read */
+
+/* The index of the first lost one that is not before seq. */
+static uint32_t search_lost(const struct shelf *shelf, uint64_t seq) {
+    uint32_t low = 0, high = shelf->lost_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (shelf->lost[middle] < seq) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+uint64_t shelf_next_lost(const struct shelf *shelf, uint64_t seq) {
+    uint32_t at = search_lost(shelf, seq);
+    return at < shelf->lost_count ? shelf->lost[at] : UINT64_MAX;
+}
+
+void shelf_lose(struct shelf *shelf, uint64_t seq, uint32_t shard) {
+    struct kept_file *file = shelf->stays[shelf_find(shelf, seq)].file;
+    atomic_store_explicit(&file->broken, true, memory_order_relaxed);
+    shelf_drop(shelf, seq, 1, shard);
+    if (shelf->lost_count == shelf->lost_capacity) {
+        shelf->lost_capacity = shelf->lost_capacity ? 2 * shelf->lost_capacity : LOST_MIN;
+        shelf->lost = mem_resize(shelf->lost, shelf->lost_capacity * sizeof *shelf->lost);
+    }
+    uint32_t at = search_lost(shelf, seq);
+    memmove(&shelf->lost[at + 1], &shelf->lost[at], (shelf->lost_count - at) * sizeof *shelf->lost);
+    shelf->lost[at] = seq;
+    shelf->lost_count++;
+}
+
+/* Of a run that is forgotten. */
+static void forget_lost(struct shelf *shelf, uint64_t seq, uint64_t end) {
+    if (shelf->lost_count == 0) return;
+    uint32_t first = search_lost(shelf, seq);
+    uint32_t behind = search_lost(shelf, end);
+    memmove(&shelf->lost[first], &shelf->lost[behind],
+        (shelf->lost_count - behind) * sizeof *shelf->lost);
+    shelf->lost_count -= behind - first;
+}
+
+void shelf_forget_lost(struct shelf *shelf, const struct kept_file *file) {
+    for (uint32_t i = 0; shelf->lost_count != 0 && i < shelf->count; i++) {
+        if (shelf->stays[i].file == file)
+            forget_lost(shelf, shelf->stays[i].first_seq, shelf_end(shelf, i));
+    }
+}
+
+/* ---- changes */
+
 /* Makes a run begin at `seq`, which lies within one. What lives on either side is for the caller to
  * say. */
 static void split_at(struct shelf *shelf, uint64_t seq) {
     uint32_t at = shelf_find(shelf, seq);
     check(shelf->stays[at].first_seq != seq);
-    struct kept_file *file = shelf->stays[at].file;
-    *insert_stay(shelf, at + 1) = (struct stay){.first_seq = seq, .file = file};
+    struct stay stay = shelf->stays[at];
+    *insert_stay(shelf, at + 1) = (struct stay){.first_seq = seq, .file = stay.file, .at = stay.at};
+}
+
+void shelf_leave(struct shelf *shelf, uint64_t seq, uint64_t live, struct kept_file *from,
+    const struct shelf_place *place, uint32_t shard) {
+    uint32_t at = shelf_find(shelf, seq);
+    check(shelf->stays[at].file == from);
+    if (shelf->stays[at].first_seq != seq) {
+        split_at(shelf, seq);
+        shelf->stays[at].put = 0;
+        shelf->stays[at].live -= live;
+        shelf->stays[++at].live = live;
+    }
+    shelf->stays[at].at = place->at;
+    for (uint32_t i = at; i < shelf->count; i++) {
+        check(shelf->stays[i].file == from);
+        shelf->stays[i].file = place->file;
+        take_live(from, shard, shelf->stays[i].live);
+        add_live(place->file, shard, shelf->stays[i].live);
+    }
+    shelf_touch(shelf, place->file, shard);
 }
 
 void shelf_apply_move(struct shelf *shelf, const struct shelf_move *move, uint32_t shard) {
@@ -167,7 +257,9 @@ void shelf_apply_move(struct shelf *shelf, const struct shelf_move *move, uint32
         check(move->live == all);
     }
     stay->live = move->live;
+    stay->put = move->put;
     stay->file = move->to;
+    stay->at = move->at;
     take_live(move->from, shard, move->live);
     add_live(move->to, shard, move->live);
     shelf_touch(shelf, move->to, shard);
@@ -197,13 +289,14 @@ void shelf_forget_file(struct shelf *shelf, const struct kept_file *file) {
         struct stay *stay = &shelf->stays[i];
         if (stay->file == file) {
             check(stay->live == 0);
+            forget_lost(shelf, stay->first_seq, shelf_end(shelf, i));
             continue;
         }
-        /* Runs of one file that have become neighbours are one. */
-        if (kept != 0 && shelf->stays[kept - 1].file == stay->file) {
-            shelf->stays[kept - 1].live += stay->live;
+        /* Of those in which nothing lives only the file matters. */
+        bool dead = stay->live == 0;
+        if (dead && kept != 0 && shelf->stays[kept - 1].file == stay->file &&
+            shelf->stays[kept - 1].live == 0)
             continue;
-        }
         shelf->stays[kept++] = *stay;
     }
     shelf->count = kept;
@@ -218,4 +311,6 @@ void shelf_check(const struct shelf *shelf) {
     check(shelf->count <= shelf->capacity);
     for (uint32_t i = 1; i < shelf->count; i++)
         check(shelf->stays[i - 1].first_seq < shelf->stays[i].first_seq);
+    for (uint32_t i = 1; i < shelf->lost_count; i++)
+        check(shelf->lost[i - 1] < shelf->lost[i]);
 }

@@ -39,6 +39,8 @@ struct copier {
     int to_messages;
     struct piece *pieces;
     size_t piece_count;
+    char (*kept)[DISK_NAME_BYTES_MAX];
+    size_t kept_count;
     pthread_t thread;
     bool started;
     _Atomic bool cancelled;
@@ -227,6 +229,24 @@ static bool link_segments(struct copier *copier, struct copier_why *why) {
     return good;
 }
 
+void copier_add_kept(struct copier *copier, const char name[DISK_NAME_BYTES_MAX]) {
+    size_t count = copier->kept_count + 1;
+    copier->kept = mem_resize(copier->kept, count * sizeof *copier->kept);
+    bytes_copy(copier->kept[copier->kept_count++], name, DISK_NAME_BYTES_MAX);
+}
+
+static bool link_kept(struct copier *copier, struct copier_why *why) {
+    struct copy_file copy = copy_of(copier);
+    for (size_t i = 0; i < copier->kept_count; i++) {
+        bool linked = false;
+        int error = copy_file_link(&copy, copier->kept[i], &linked);
+        if (error != 0) return refuse(why, copier->kept[i], "cannot copy", error);
+        atomic_fetch_add(&copier->files, 1);
+        atomic_fetch_add(&copier->linked, linked);
+    }
+    return true;
+}
+
 /* ---- the rest ---- */
 
 static bool copy_definitions(struct copier *copier, struct copier_why *why) {
@@ -267,8 +287,8 @@ static void *thread_main(void *context) {
     struct copier_why *why = &copier->why;
     pthread_setname_np(pthread_self(), "backup");
     copier->complete = copy_journals(copier, why) && link_segments(copier, why) &&
-                       copy_definitions(copier, why) && copy_id(copier, why) &&
-                       give_name(copier, why);
+                       link_kept(copier, why) && copy_definitions(copier, why) &&
+                       copy_id(copier, why) && give_name(copier, why);
     atomic_store(&copier->over, true);
     copier->settings.bell(copier->settings.context);
     return NULL;
@@ -340,5 +360,6 @@ void copier_free(struct copier *copier) {
     close_if_open(copier->to_messages);
     close_if_open(copier->to);
     mem_free(copier->pieces);
+    mem_free(copier->kept);
     mem_free(copier);
 }

@@ -2,14 +2,16 @@
  *
  *      copier_new       DIR.part is made
  *      copier_add       every file of every journal's chain, up to where it is stable
+ *      copier_add_kept  every journal file that is kept in place
  *      copier_start     journal files are copied, segments linked, then definitions copied;
  *                       all of it stable, DIR.part becomes DIR
  *      copier_over      from then on there is a result
  *
  * While it works no journal file may be released and no segment removed. Journal files are copied
- * and not linked, because a file that is released is written again in place; segments, which never
- * are, get a second name where the file system is the same. Definitions come last, so that every
- * queue of which there are messages has its own, or has been deleted meanwhile. */
+ * and not linked, because a file that is released is written again in place; segments and files
+ * that are kept in place, which never are, get a second name where the file system is the same.
+ * Definitions come last, so that every queue of which there are messages has its own, or has been
+ * deleted meanwhile. */
 #ifndef STORE_COPIER_H
 #define STORE_COPIER_H
 
@@ -36,6 +38,9 @@ struct copier *copier_new(const struct copier_settings *settings, struct copier_
 
 /* Adds a file of a writer's chain; those of one writer in order, and one after the other. */
 void copier_add(struct copier *copier, uint16_t writer, const struct journal_piece *piece);
+
+/* Adds a journal file that is kept in place and never written again, as a segment. */
+void copier_add_kept(struct copier *copier, const char name[DISK_NAME_BYTES_MAX]);
 
 /* Begins. False, and over as if it had failed, when it was cancelled before or there is no thread
  * to be had. */

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "store/le.h"
 #include "store/plant.h"
+#include "store/pub.h"
 
 enum { MEMORY_KEPT_MAX = 1024 * 1024 }; /* of each list */
 enum stage { SUMMARIES, RUNS, SPANS, DELIVERED, PURGED, RAWS, MANIFEST, DONE };
@@ -17,6 +18,7 @@ static void run_encode(const struct file_run *run, uint8_t *at) {
     le_put_u64(at + 16, run->offset);
     le_put_u32(at + 24, run->bytes);
     le_put_u32(at + 28, run->count);
+    le_put_u64(at + 32, run->body_bytes);
 }
 
 uint32_t file_run_count(struct bytes body) {
@@ -30,7 +32,8 @@ struct file_run file_run_at(struct bytes body, uint32_t at) {
         .first_seq = le_get_u64(from + 8),
         .offset = le_get_u64(from + 16),
         .bytes = le_get_u32(from + 24),
-        .count = le_get_u32(from + 28)};
+        .count = le_get_u32(from + 28),
+        .body_bytes = le_get_u64(from + 32)};
 }
 
 /* ---- memory ---- */
@@ -162,9 +165,26 @@ static bool is_open(const struct file_index *index, const struct record_target *
     return index->open.target.queue == target->queue && index->open.target.seq == target->seq;
 }
 
-/* The places of a message that is whole here, from `offset` to `end`. */
+/* A message that is whole in the file. */
+struct whole {
+    uint64_t offset;
+    uint64_t end;
+    uint64_t body_bytes;
+};
+
+/* What of a message's run is its body; `part_bytes` of it lie in PARTs. */
+static uint64_t body_bytes_of(const struct record_view *view, uint64_t part_bytes) {
+    struct pub pub = pub_of(view->message_id);
+    uint64_t head = pub_head_bytes(&pub);
+    uint64_t bytes = part_bytes + view->body.size;
+    return bytes - min_u64(bytes, head);
+}
+
+/* One of its places. */
 static void add_place(struct file_index *index, struct file_index_lane *lane,
-    const struct record_target *target, uint64_t offset, uint64_t end) {
+    const struct record_target *target, const struct whole *whole) {
+    uint64_t offset = whole->offset;
+    uint64_t end = whole->end;
     if (index->given_up) return;
     struct file_run *last = lane->run ? &index->runs[lane->run - 1] : NULL;
     uint64_t next = last ? last->first_seq + last->count : 0;
@@ -173,6 +193,7 @@ static void add_place(struct file_index *index, struct file_index_lane *lane,
     bool follows = in_order && end - last->offset <= FILE_RUN_SPAN_MAX;
     if (follows) {
         last->bytes = (uint32_t)(end - last->offset);
+        last->body_bytes += whole->body_bytes;
         last->count++;
         return;
     }
@@ -180,7 +201,8 @@ static void add_place(struct file_index *index, struct file_index_lane *lane,
                        .first_seq = target->seq,
                        .offset = offset,
                        .bytes = (uint32_t)(end - offset),
-                       .count = 1});
+                       .count = 1,
+                       .body_bytes = whole->body_bytes});
     lane->run = index->run_count;
 }
 
@@ -189,10 +211,12 @@ static void add_pub(struct file_index *index, const struct record_view *view, ui
     struct record_target first = record_view_target(view, 0);
     bool mine = view->flags != 0 && is_open(index, &first);
     bool whole = view->flags == 0 || (mine && index->open.whole) || PLANTED(INDEX_HALF);
+    struct whole place = {.offset = mine ? index->open.offset : offset, .end = end};
+    place.body_bytes = body_bytes_of(view, mine ? index->open.part_bytes : 0);
     if (mine) offset = index->open.offset;
     if (!whole) {
         if (!mine) put_piece(index);
-        index->open = (struct file_index_open){first, offset, end, false};
+        index->open = (struct file_index_open){.target = first, .offset = offset, .end = end};
         put_piece(index);
     } else if (mine) {
         index->open = (struct file_index_open){.offset = 0};
@@ -207,7 +231,7 @@ static void add_pub(struct file_index *index, const struct record_view *view, ui
         summary->bytes += view->size;
         summary->count++;
         count_in(index, lane);
-        if (whole) add_place(index, lane, &target, offset, end);
+        if (whole) add_place(index, lane, &target, &place);
     }
 }
 
@@ -218,11 +242,15 @@ static void add_part(struct file_index *index, const struct record_view *view, u
     count_in(index, lane);
     if (view->message_id != 0 && is_open(index, &target)) {
         index->open.end = offset + view->size;
+        index->open.part_bytes += view->body.size;
         return;
     }
     put_piece(index);
-    index->open =
-        (struct file_index_open){target, offset, offset + view->size, view->message_id == 0};
+    index->open = (struct file_index_open){.target = target,
+        .offset = offset,
+        .end = offset + view->size,
+        .part_bytes = view->body.size,
+        .whole = view->message_id == 0};
 }
 
 /* ---- facts ---- */

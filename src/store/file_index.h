@@ -19,7 +19,7 @@
 #include "store/summary.h"
 
 enum {
-    FILE_RUN_BYTES = 32,            /* of one, on disk */
+    FILE_RUN_BYTES = 40,            /* of one, on disk */
     FILE_RUN_SPAN_MAX = 256 * 1024, /* of the file */
     FILE_INDEX_SPANS_RECENT = 4,    /* settlements of a queue that another one may adjoin */
     FILE_INDEX_PART = 8,            /* runs and facts take at most that part of a file, or */
@@ -34,6 +34,7 @@ struct file_run {
     uint64_t offset; /* the first record of the first message begins there, and */
     uint32_t bytes;  /* so much further the last one ends */
     uint32_t count;
+    uint64_t body_bytes; /* of the messages' bodies */
 };
 
 /* One of them in the body of a RUNS record; how many there are. */
@@ -63,7 +64,8 @@ struct file_index_open {
     struct record_target target; /* queue 0: there is none */
     uint64_t offset;
     uint64_t end;
-    bool whole; /* its first PART is in this file */
+    uint64_t part_bytes; /* of the bodies of its PARTs */
+    bool whole;          /* its first PART is in this file */
 };
 
 /* Where writing it is. */

@@ -152,3 +152,15 @@ bool ledger_lives(struct ledger_queue *queue, uint64_t seq) {
     raise(&queue->next_seq, seq + 1);
     return !is_settled(queue, seq);
 }
+
+bool ledger_next_live(struct ledger_queue *queue, uint64_t *seq, uint64_t end, uint64_t *ret_end) {
+    raise(&queue->next_seq, end);
+    raise(seq, queue->below);
+    /* is_settled leaves span_at at the span that has the seq, or at the first behind it. */
+    while (*seq < end && is_settled(queue, *seq))
+        *seq = queue->spans[queue->span_at].end;
+    if (*seq >= end) return false;
+    bool any = queue->span_at < queue->span_count;
+    *ret_end = any ? min_u64(end, queue->spans[queue->span_at].seq) : end;
+    return true;
+}

@@ -64,4 +64,8 @@ void ledger_close(struct ledger *ledger);
 /* A PUB has a message for this place: whether it is not settled. */
 bool ledger_lives(struct ledger_queue *queue, uint64_t seq);
 
+/* The first place with *seq <= its seq < end that lives, into *seq, and up to where those behind it
+ * do as well; false when none does. For runs of messages that are known to be there. */
+bool ledger_next_live(struct ledger_queue *queue, uint64_t *seq, uint64_t end, uint64_t *ret_end);
+
 #endif

@@ -315,7 +315,8 @@ static void on_runs(void *context, const struct recover_record *record) {
                                        .first_seq = run.first_seq,
                                        .count = run.count,
                                        .offset = run.offset,
-                                       .bytes = run.bytes});
+                                       .bytes = run.bytes,
+                                       .body_bytes = run.body_bytes});
     }
 }
 

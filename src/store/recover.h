@@ -114,6 +114,7 @@ struct recover_run {
     uint32_t count;
     uint64_t offset; /* in the file */
     uint32_t bytes;
+    uint64_t body_bytes; /* of the messages' bodies */
 };
 
 typedef void (*recover_run_fn)(void *context, const struct recover_run *run);

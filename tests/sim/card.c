@@ -271,7 +271,7 @@ static void check_survival(struct card *card, const struct card_queue *queue,
     bool kept =
         letter->targets & 1u << (queue - card->queues) && letter->persistent && queue->durable;
     bool firm = kept && (letter->firm || copy->carried) && copy->state < COPY_UNSURE &&
-                !excused(queue, letter, copy);
+                !excused(queue, letter, copy) && (!copy->unreadable || copy->pinned);
     bool dead = letter->fate == LETTER_DEAD || letter->fate == LETTER_KEPT;
     if (there && dead)
         world_fail(card->world, phantom, "message %u is in %s after the crash, but was %s", number,
@@ -299,7 +299,7 @@ void card_recovered_elsewhere(
     if (there && (letter->fate == LETTER_DEAD || letter->fate == LETTER_KEPT))
         world_fail(
             card->world, phantom, "message %u is in %s after the crash", number, queue->name);
-    copy->confused = false;
+    copy->confused = copy->unreadable = copy->pinned = false;
     copy->carried = there;
     copy->seen = copy->seen && (copy->flagged || !queue->blind);
     copy->flagged = there && copy->seen;
@@ -312,7 +312,7 @@ void card_recovered(
     if (!there && !(letter->targets & 1u << (queue - card->queues))) return;
     struct copy *copy = card_copy(card, queue, letter);
     check_survival(card, queue, letter, copy, there);
-    copy->confused = copy->sealing = false;
+    copy->confused = copy->sealing = copy->unreadable = copy->pinned = false;
     copy->carried = there;
     copy->seen = copy->seen && (copy->flagged || !queue->blind);
     copy->flagged = there && copy->seen;
@@ -346,7 +346,7 @@ void card_ready(struct card *card, uint32_t at, uint32_t *ret_least, uint32_t *r
         const struct copy *copy = card_copy(card, queue, letter);
         if (copy->state == COPY_HELD || copy->state >= COPY_SETTLED) continue;
         ++*ret_most;
-        bool must = !excused(queue, letter, copy);
+        bool must = !excused(queue, letter, copy) && !copy->unreadable;
         *ret_least += must;
         if (must)
             world_trace(card->world, "message %u must be ready in %s, it is %s", i, queue->name,
@@ -364,6 +364,7 @@ void card_check_lost(struct card *card) {
             const struct copy *copy = card_copy(card, queue, letter);
             if (is_perished(card, queue, letter)) continue;
             if (copy->state == COPY_SETTLED || excused(queue, letter, copy)) continue;
+            if (copy->unreadable) continue;
             world_fail(card->world, lost, "message %u, which %s has taken, was never delivered%s",
                 i, queue->name, copy->state == COPY_UNSEEN ? "" : " again");
         }

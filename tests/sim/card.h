@@ -58,12 +58,14 @@ enum copy_state {
 struct copy {
     uint32_t holder; /* lane uid */
     uint8_t state;
-    bool confused; /* where it is cannot be known */
-    bool seen;     /* somebody was given it */
-    bool carried;  /* through a crash: it was there afterwards */
-    bool flagged;  /* and had been given to somebody before: the flag must say so */
-    bool sealing;  /* that it is settled will be stable soon, and */
-    bool sealed;   /* that it is settled is stable */
+    bool confused;   /* where it is cannot be known */
+    bool seen;       /* somebody was given it */
+    bool carried;    /* through a crash: it was there afterwards */
+    bool flagged;    /* and had been given to somebody before: the flag must say so */
+    bool unreadable; /* given up in this life, */
+    bool pinned;     /* and its file stays: it must be back in the next */
+    bool sealing;    /* that it is settled will be stable soon, and */
+    bool sealed;     /* that it is settled is stable */
 };
 
 struct card_queue {

@@ -2,6 +2,8 @@
 #include "sim/inspect.h"
 
 #include "sim/card.h"
+#include "sim/fetch.h"
+#include "sim/vault.h"
 #include "sim/world.h"
 
 #include "amqp/properties.h"
@@ -32,28 +34,6 @@ static void check_content(
     card_check_body(card, letter, message_body(message));
 }
 
-/* Which letters are there, in the order of each publisher. */
-static void look_into(struct card *card, const struct card_queue *known, const struct queue *queue,
-    bool recovered, bool *ret_there) {
-    uint32_t *last = mem_new_array(LANE_UIDS_MAX, sizeof *last);
-    const struct message *message = NULL;
-    uint64_t seq = 0;
-    for (; (message = queue_next_kept(queue, &seq, UINT64_MAX)) != NULL; seq++) {
-        const struct letter *letter = letter_of(card, message);
-        uint32_t number = card_number(card, letter);
-        if (recovered) check_content(card, letter, message);
-        if (ret_there[number])
-            world_fail(card->world, twice, "message %u is in %s twice since the crash", number,
-                known->name);
-        ret_there[number] = true;
-        if (number + 1 <= last[letter->lane])
-            world_fail(card->world, order, "message %u comes after %u in %s since the crash",
-                number, last[letter->lane] - 1, known->name);
-        last[letter->lane] = number + 1;
-    }
-    mem_free(last);
-}
-
 static const struct queue_slot *find_slot(struct world *world, const struct card_queue *known) {
     const struct queue_entry *entry =
         vhost_find_queue(world->broker->vhost, bytes_text(known->name));
@@ -67,16 +47,113 @@ static const struct queue *find(struct world *world, const struct card_queue *kn
     return slot ? slot->queue : NULL;
 }
 
+/* Which letters are there, in the order of each publisher. */
+static void look_into(struct card *card, const struct card_queue *known,
+    const struct queue_slot *slot, bool recovered, bool *ret_there) {
+    uint32_t *last = mem_new_array(LANE_UIDS_MAX, sizeof *last);
+    uint64_t seq = 0;
+    for (; queue_next_kept(slot->queue, &seq, UINT64_MAX, NULL); seq++) {
+        struct message *message = fetch_message(card->world, slot, seq);
+        if (!message)
+            world_fail(card->world, lost, "message %llu of %s is not where it should be",
+                (unsigned long long)seq, known->name);
+        const struct letter *letter = letter_of(card, message);
+        uint32_t number = card_number(card, letter);
+        if (recovered) check_content(card, letter, message);
+        if (ret_there[number])
+            world_fail(card->world, twice, "message %u is in %s twice since the crash", number,
+                known->name);
+        ret_there[number] = true;
+        if (number + 1 <= last[letter->lane])
+            world_fail(card->world, order, "message %u comes after %u in %s since the crash",
+                number, last[letter->lane] - 1, known->name);
+        last[letter->lane] = number + 1;
+        fetch_release(card->world, slot, message);
+    }
+    mem_free(last);
+}
+
 uint64_t inspect_waiting(
     struct world *world, const struct card_queue *known, const struct letter *letter) {
     const struct queue_slot *slot = find_slot(world, known);
-    const struct message *message = NULL;
     uint64_t seq = 0;
     if (!slot || queue_is_dropping(slot->queue)) return 0;
-    for (; (message = queue_next_kept(slot->queue, &seq, UINT64_MAX)) != NULL; seq++) {
-        if (letter_of(world->card, message) == letter) return slot->id;
+    for (; queue_next_kept(slot->queue, &seq, UINT64_MAX, NULL); seq++) {
+        struct message *message = fetch_message(world, slot, seq);
+        bool found = message && letter_of(world->card, message) == letter;
+        fetch_release(world, slot, message);
+        if (found) return slot->id;
     }
     return 0;
+}
+
+/* ---- what was given up ---- */
+
+static const struct queue_slot *slot_of(const struct world *world, const struct queue *queue) {
+    queue_ref ref = queue_self(queue);
+    const struct queue_slot *slot = queue_host_slot(world->broker->shards[ref_shard(ref)], ref);
+    check(slot != NULL);
+    return slot;
+}
+
+static struct card_queue *find_known(struct world *world, const struct queue_slot *slot) {
+    return card_find_queue(world->card, name_bytes(slot->name));
+}
+
+/* Three failures of reads of one file, of which nothing is sick, are bad luck. */
+static bool had_bad_luck(struct world *world, const struct sim_file *file) {
+    enum { FAILURES = 3 };
+    return world->swarm.disk_faults && file && file->failures >= FAILURES;
+}
+
+/* Its file stays, unless it is being emptied already, or its last message ends in the next one.
+ * That is not known of the current one yet. */
+static bool is_pinned(const struct kept_file *file) {
+    return !file->retiring && (file->segment || (file->number != 0 && file->whole));
+}
+
+static void note_lost_file(struct world *world, const struct sim_file *file) {
+    struct vault *vault = world->vault;
+    if (!file || vault->lost_count == LOST_FILES_MAX) return;
+    vault->lost[vault->lost_count++] = (struct lost_file){file, file->uses};
+}
+
+static void note_lost(
+    struct world *world, const struct queue_slot *slot, uint64_t seq, bool pinned) {
+    struct card_queue *known = find_known(world, slot);
+    struct message *message = fetch_message(world, slot, seq);
+    check(message != NULL);
+    const struct letter *letter = letter_of(world->card, message);
+    world_trace(world, "message %u is given up", card_number(world->card, letter));
+    fetch_release(world, slot, message);
+    if (!known) return;
+    struct copy *copy = card_copy(world->card, known, letter);
+    copy->unreadable = true;
+    copy->pinned = pinned;
+}
+
+void inspect_lost(struct world *world, const struct queue *queue) {
+    const struct queue_slot *slot = slot_of(world, queue);
+    uint64_t seq = queue_next_ready(queue);
+    const struct stay *stay = &slot->shelf->stays[shelf_find(slot->shelf, seq)];
+    struct pager_place place;
+    const struct sim_file *file = NULL;
+    if (pager_locate(stay, &place)) file = platter_find(&world->vault->platter, place.name);
+    if (fetch_is_readable(world, slot, seq) && !had_bad_luck(world, file))
+        world_fail(world, lost, "message %llu of queue %llu is given up, but can be read",
+            (unsigned long long)seq, (unsigned long long)slot->id);
+    bool pinned = is_pinned(stay->file);
+    if (pinned) note_lost_file(world, file);
+    note_lost(world, slot, seq, pinned);
+}
+
+void inspect_lost_files(struct world *world) {
+    const struct vault *vault = world->vault;
+    for (uint32_t i = 0; i < vault->lost_count; i++) {
+        const struct sim_file *file = vault->lost[i].file;
+        if (!file->used || file->removed || file->uses != vault->lost[i].uses)
+            world_fail(world, lost, "a file is given back in which something could not be read");
+    }
 }
 
 static void inspect_queue(struct world *world, uint32_t at) {
@@ -84,7 +161,7 @@ static void inspect_queue(struct world *world, uint32_t at) {
     struct card_queue *known = &card->queues[at];
     bool *there = mem_new_array(LETTERS_MAX, sizeof *there);
     const struct queue *queue = find(world, known);
-    if (queue) look_into(card, known, queue, true, there);
+    if (queue) look_into(card, known, find_slot(world, known), true, there);
     if (!queue && known->durable && known->declared)
         world_fail(world, lost, "the durable queue %s is gone after the crash", known->name);
     if (queue && !known->durable)
@@ -103,7 +180,7 @@ static void inspect_elsewhere(struct world *world, struct card_queue *known) {
     if (queue && known->exclusive)
         world_fail(world, resurrected, "the queue %s has survived the crash", known->name);
     bool *there = mem_new_array(LETTERS_MAX, sizeof *there);
-    if (queue) look_into(card, known, queue, true, there);
+    if (queue) look_into(card, known, find_slot(world, known), true, there);
     for (uint32_t i = 0; i < card->letter_count; i++)
         card_recovered_elsewhere(card, known, &card->letters[i], there[i]);
     mem_free(there);
@@ -117,11 +194,12 @@ static void note_departed(struct world *world, uint32_t at) {
     const struct queue *queue = find(world, known);
     if (!queue) return;
     bool *there = mem_new_array(LETTERS_MAX, sizeof *there);
-    look_into(card, known, queue, false, there);
+    look_into(card, known, find_slot(world, known), false, there);
     for (uint32_t i = 0; i < card->letter_count; i++) {
         const struct letter *letter = &card->letters[i];
         if (there[i] || !(letter->targets & 1u << at) || letter->fate != LETTER_SURE) continue;
-        card_copy(card, known, letter)->sealing = true;
+        struct copy *copy = card_copy(card, known, letter);
+        copy->sealing = !copy->unreadable;
     }
     mem_free(there);
 }

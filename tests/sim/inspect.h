@@ -2,7 +2,7 @@
 #ifndef SIM_INSPECT_H
 #define SIM_INSPECT_H
 
-#include "base/base.h"
+#include "core/queue.h"
 
 struct world;
 struct card_queue;
@@ -21,6 +21,12 @@ void inspect_stable(struct world *world);
 
 /* Before a crash: of which queues deliveries went unrecorded. */
 void inspect_blind(struct world *world);
+
+/* The message that would leave the queue next is given up: it is away, and cannot be read. */
+void inspect_lost(struct world *world, const struct queue *queue);
+
+/* At rest: files with messages that were given up in this life are as they were. */
+void inspect_lost_files(struct world *world);
 
 /* The id of the queue if the letter waits in it, or is unacked there; else 0. */
 uint64_t inspect_waiting(

@@ -95,6 +95,7 @@ static void lay_to_rest(struct world *world) {
 }
 
 void life_end(struct world *world) {
+    edges_take(world);
     bool dead = !world->vault || !world->broker->shards[0]->keeper;
     if (dead) {
         free_broker(world);
@@ -125,6 +126,7 @@ static void begin_again(struct world *world) {
 }
 
 void life_crash(struct world *world) {
+    edges_take(world);
     bool power_loss = prng_chance(&world->storage, 50);
     world_trace(world, "---- %s", power_loss ? "the power is lost" : "the broker is killed");
     drop_guests(world);
@@ -140,6 +142,7 @@ void life_restart(struct world *world) {
     uint32_t life = world->card->life;
     reckoning_stop(world);
     if (world->card->life != life) return; /* it could only be killed */
+    edges_take(world);
     drop_guests(world);
     card_settle(world->card);
     card_crash(world->card);

@@ -84,7 +84,10 @@ struct totals {
     uint64_t seeds;
     uint64_t letters;
     uint64_t deliveries;
+    struct edge_counts edges;
 };
+
+static_assert(sizeof(struct totals) <= sizeof(struct verdict), "they share their places");
 
 static pid_t start_job(
     struct verdict *verdict, struct totals *totals, uint64_t first, const struct options *options) {
@@ -99,6 +102,7 @@ static pid_t start_job(
         totals->seeds++;
         totals->letters += verdict->letters;
         totals->deliveries += verdict->deliveries;
+        edges_sum(&totals->edges, &verdict->edges);
     }
     exit(0);
 }
@@ -132,7 +136,9 @@ static int run_many(struct verdict *verdicts, const struct options *options) {
         sum.seeds += totals[i].seeds;
         sum.letters += totals[i].letters;
         sum.deliveries += totals[i].deliveries;
+        edges_sum(&sum.edges, &totals[i].edges);
     }
+    edges_print(&sum.edges);
     printf("%llu seeds fine, %u failed, %llu messages, %llu deliveries, %llu s\n",
         (unsigned long long)sum.seeds, findings, (unsigned long long)sum.letters,
         (unsigned long long)sum.deliveries, (unsigned long long)(seconds_now() - began));

@@ -40,6 +40,17 @@
     PLANT(manifest_wrong, damage, "a manifest lists segments that there are not")                  \
     PLANT(parts_mixed, content, "parts of a large message are those before them")                  \
     PLANT(segment_not_empty, bounded, "a segment counts one message that it does not have")        \
+    PLANT(fold_forgets, unflagged, "a folded chunk forgets that its messages were delivered")      \
+    PLANT(given_elsewhere, twice, "a message comes back to the place behind its own")              \
+    PLANT(kept_unlisted, lost, "a manifest does not list files that are kept")                     \
+    PLANT(leave_forgotten, lost, "what did not get into a file is still looked for in it")         \
+    PLANT(read_unchecked, content, "what was read is believed without its checksum")               \
+    PLANT(gone_unstable, lost, "messages go out of memory before they are stable")                 \
+    PLANT(get_forgotten, liveness, "a get that waits for a read is forgotten")                     \
+    PLANT(given_unsaid, liveness, "nobody hears that the next message is back")                    \
+    PLANT(blocks_unread, lost, "of a piece with a bad block everything is given up")               \
+    PLANT(lost_file_goes, lost, "a file is given back in which something could not be read")       \
+    PLANT(lost_settled, lost, "what could not be read counts as settled")                          \
     PLANT(credit_lost, liveness, "byte credit does not come back to a queue")                      \
     PLANT(heartbeat_silent, heartbeat, "the broker says no heartbeats")                            \
     PLANT(queue_not_forgotten, memory, "the mail that frees a deleted queue gets lost")            \

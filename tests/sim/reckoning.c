@@ -2,6 +2,7 @@
 #include "sim/reckoning.h"
 
 #include "sim/guest.h"
+#include "sim/inspect.h"
 #include "sim/lives.h"
 #include "sim/vault.h"
 #include "sim/witness.h"
@@ -316,6 +317,7 @@ static void begin_anew(struct world *world) {
 
 void reckoning(struct world *world) {
     world->settling = true;
+    edges_press(false);
     world_trace(world, "---- the faults stop");
     /* What has failed already is noticed now. */
     if (world->swarm.disk_faults) world_settle(world);
@@ -330,6 +332,7 @@ void reckoning(struct world *world) {
     }
     world_settle(world);
     if (world->vault) witness_bounds(world);
+    if (world->vault) inspect_lost_files(world);
     check_quiet(world);
     check_answers(world);
     if (world->swarm.heartbeats) check_heartbeats(world);

@@ -72,12 +72,16 @@ uint64_t __wrap_kept_file_live(const struct kept_file *file) {
     return __real_kept_file_live(file) + (plant_on(PLANT_segment_not_empty) && file->segment);
 }
 
+/* The last segment, or one that is kept, is left out. */
 uint64_t __wrap_retire_put_manifest(struct archive *archive) {
-    struct list_node *node = NULL;
-    if (plant_on(PLANT_segment_unlisted) && !list_empty(&archive->segments))
-        list_remove(node = archive->segments.head.prev);
+    struct kept_file *left_out = NULL;
+    list_for (struct kept_file, file, &archive->segments, in_archive) {
+        if (plant_on(PLANT_segment_unlisted)) left_out = file;
+        if (plant_on(PLANT_kept_unlisted) && file->kept) left_out = file;
+    }
+    if (left_out) list_remove(&left_out->in_archive);
     uint64_t position = __real_retire_put_manifest(archive);
-    if (node) list_put_last(&archive->segments, node);
+    if (left_out) list_put_last(&archive->segments, &left_out->in_archive);
     return position;
 }
 

@@ -5,6 +5,17 @@
 
 #include "base/prng.h"
 
+/* Hundreds of messages wait in one queue, nearly all of them kept. */
+static void lengthen(struct swarm *swarm, struct prng *prng) {
+    swarm->hoards = true;
+    swarm->stable = 1;
+    swarm->durable |= 1;
+    swarm->persistent = prng_chance(prng, 70) ? 100 : 99;
+    swarm->body_bytes = 1 + (uint32_t)prng_below(prng, 100);
+    swarm->publish_weight += 150;
+    swarm->acts += (uint32_t)prng_below(prng, 3000);
+}
+
 void swarm_init(struct swarm *swarm, uint64_t seed) {
     struct prng prng;
     prng_init(&prng, seed ^ 0x5eed5eed5eed5eedu);
@@ -37,6 +48,10 @@ void swarm_init(struct swarm *swarm, uint64_t seed) {
     swarm->publish_weight += (uint32_t)prng_below(&prng, 150);
     swarm->body_bytes *= 1u << prng_below(&prng, 6);
     swarm->acts += (uint32_t)prng_below(&prng, 1000);
+#define FEATURE(name, percent) swarm->name = prng_chance(&prng, percent);
+    SWARM_DISK_FEATURES
+#undef FEATURE
+    if (swarm->long_queues) lengthen(swarm, &prng);
 }
 
 void swarm_print(const struct swarm *swarm) {
@@ -45,6 +60,7 @@ void swarm_print(const struct swarm *swarm) {
 #define FEATURE(name, percent)                                                                     \
     if (swarm->name) printf(" %s", #name);
     SWARM_FEATURES
+    SWARM_DISK_FEATURES
 #undef FEATURE
     printf("\n");
 }

@@ -45,6 +45,12 @@
     FEATURE(durable_exchanges, 70)                                                                 \
     FEATURE(hoards, 50)
 
+/* The same for those with a disk. */
+#define SWARM_DISK_FEATURES                                                                        \
+    FEATURE(long_queues, 25)                                                                       \
+    FEATURE(short_memory, 30)                                                                      \
+    FEATURE(bad_sectors, 35)
+
 struct swarm {
     uint32_t shards;
     uint32_t guests;         /* model clients beside the founder */
@@ -64,6 +70,7 @@ struct swarm {
     uint32_t socket_room; /* bytes that a socket takes before its reader reads */
 #define FEATURE(name, percent) bool name;
     SWARM_FEATURES
+    SWARM_DISK_FEATURES
 #undef FEATURE
 };
 

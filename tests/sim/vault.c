@@ -102,7 +102,12 @@ struct vault *vault_new(struct world *world) {
             .garbage_bytes_min = 1 + prng_below(storage, 128 * 1024),
             .emptied_bytes = 1 + prng_below(storage, 512 * 1024),
             .slice_bytes = 1 + prng_below(storage, 32 * 1024),
-            .slice_queues = 1 + (uint32_t)prng_below(storage, 4)},
+            .slice_queues = 1 + (uint32_t)prng_below(storage, 4),
+            .pager = {.window_bytes = 1 + prng_below(storage, 4096),
+                .high_bytes = prng_below(storage, 32 * 1024),
+                .low_bytes = prng_below(storage, 8 * 1024),
+                .slice_messages = 1 + (uint32_t)prng_below(storage, 64),
+                .reads = 1 + (uint32_t)prng_below(storage, 3)}},
     };
     return vault;
 }
@@ -149,6 +154,8 @@ static void forget_ports(struct vault *vault) {
         port->faulty = port->dropped = false;
     }
     vault->port_count = 0;
+    platter_forget_sickness(&vault->platter);
+    vault->lost_count = 0;
     vault->platter.fault = SIM_NO_FAULT;
     vault->definitions.definitions = vault->definitions_calls;
 }
@@ -234,6 +241,8 @@ void vault_step(struct vault *vault) {
         return;
     }
     if (faults && prng_below(storage, 150) == 0) arm_fault(vault);
+    if (vault->world->swarm.bad_sectors && prng_below(storage, 40) == 0)
+        platter_sicken(&vault->platter);
     if (vault->world->step < vault->full_until) vault->platter.fault = SIM_NO_SPACE;
     (void)complete(
         vault, (uint32_t)prng_below(storage, vault->port_count), prng_chance(storage, 30));
@@ -249,6 +258,7 @@ bool vault_stopped(const struct vault *vault) {
 
 bool vault_complete_all(struct vault *vault) {
     bool any = false;
+    vault->platter.healed = true;
     vault->platter.fault = SIM_NO_FAULT;
     vault->full_until = 0;
     for (uint32_t i = 0; i < vault->port_count; i++) {

@@ -15,6 +15,14 @@
 
 struct world;
 
+enum { LOST_FILES_MAX = 64 };
+
+/* A file in which something could not be read, as it was then. */
+struct lost_file {
+    const struct sim_file *file;
+    uint32_t uses;
+};
+
 struct vault {
     struct world *world;
     struct platter platter;
@@ -22,11 +30,13 @@ struct vault {
     struct memory_definitions definitions;
     struct definitions definitions_calls; /* the same */
     struct keeper_settings settings;
-    uint32_t port_count;           /* opened in this life */
-    uint32_t wakes[SIM_PORTS_MAX]; /* the shard of each */
-    uint64_t full_until;           /* this step there is no room on the disk */
-    bool forgiven;                 /* a recovery has failed, as the ladder's failure may make it */
-    uint32_t ghost_ids;            /* asked for by the dead registrar */
+    uint32_t port_count;                   /* opened in this life */
+    uint32_t wakes[SIM_PORTS_MAX];         /* the shard of each */
+    uint64_t full_until;                   /* this step there is no room on the disk */
+    struct lost_file lost[LOST_FILES_MAX]; /* in this life */
+    uint32_t lost_count;
+    bool forgiven;      /* a recovery has failed, as the ladder's failure may make it */
+    uint32_t ghost_ids; /* asked for by the dead registrar */
     bool ghost_commit;
 };
 

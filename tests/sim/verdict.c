@@ -10,7 +10,7 @@
 
 #include "base/str.h"
 
-enum { SEED_SECONDS_MAX = 30 };
+enum { SEED_SECONDS_MAX = 30, SEED_WAITED_MAX = 15 * SEED_SECONDS_MAX };
 
 /* Signal handlers have no argument of ours. */
 static struct verdict *watched;
@@ -37,7 +37,7 @@ void verdict_fail(struct verdict *verdict, enum checker checker, const char *for
 }
 
 static void on_signal(int number) {
-    bool stuck = number == SIGALRM;
+    bool stuck = number == SIGPROF || number == SIGALRM;
     watched->checker = stuck ? CHECKER_liveness : CHECKER_invariant;
     const char *text = stuck               ? "the broker does not come back from a call"
                        : number == SIGABRT ? "a check of the broker failed, see above"
@@ -48,9 +48,11 @@ static void on_signal(int number) {
 
 void verdict_watch(struct verdict *verdict) {
     watched = verdict;
-    static const int numbers[] = {SIGABRT, SIGSEGV, SIGFPE, SIGALRM};
+    static const int numbers[] = {SIGABRT, SIGSEGV, SIGFPE, SIGPROF, SIGALRM};
     for (size_t i = 0; i < COUNT_OF(numbers); i++)
         signal(numbers[i], on_signal);
-    /* CPU time would be better, but it stops while the machine is busy elsewhere. */
-    alarm(SEED_SECONDS_MAX);
+    /* Time that it has used itself: the machine may be busy elsewhere. Who waits uses none. */
+    struct itimerval used = {.it_value.tv_sec = SEED_SECONDS_MAX};
+    setitimer(ITIMER_PROF, &used, NULL);
+    alarm(SEED_WAITED_MAX);
 }

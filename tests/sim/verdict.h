@@ -2,7 +2,7 @@
 #ifndef SIM_VERDICT_H
 #define SIM_VERDICT_H
 
-#include "base/base.h"
+#include "sim/edges.h"
 
 /* Every checker by name; each has at least one planted bug that it finds (sim/plant.c). */
 #define VERDICT_CHECKERS                                                                           \
@@ -46,9 +46,10 @@ struct verdict {
     uint64_t hash; /* of all that happened */
     uint64_t letters;
     uint64_t deliveries;
-    uint64_t operations;  /* of the disk */
-    uint64_t fail_at;     /* the one of them that is to fail, and no other; 0: as the seed says */
-    bool fired;           /* it did */
+    uint64_t operations; /* of the disk */
+    uint64_t fail_at;    /* the one of them that is to fail, and no other; 0: as the seed says */
+    bool fired;          /* it did */
+    struct edge_counts edges;
     enum checker checker; /* none: nothing was found */
     char text[480];
 };

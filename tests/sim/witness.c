@@ -109,17 +109,19 @@ static uint64_t count_living(const struct kept_file *file) {
     return live;
 }
 
-static void check_segments(struct world *world, const struct archive *archive, uint32_t *count) {
+static void check_segments(
+    struct world *world, const struct archive *archive, uint32_t *count, uint32_t *kept) {
     uint64_t bytes = 0;
     uint64_t living = 0;
     list_for (struct kept_file, file, &archive->segments, in_archive) {
         uint64_t live = count_living(file);
-        ++*count;
-        bytes += file->bytes;
-        if (live == 0)
+        ++*(file->kept ? kept : count);
+        if (live == 0 && !file->broken)
             world_fail(world, bounded, "segment %llu of writer %u has nothing that lives",
                 (unsigned long long)file->number, archive->number);
         check(file->messages != 0);
+        if (file->broken) continue;
+        bytes += file->bytes;
         living += file->bytes / file->messages * live;
     }
     /* Segments of which too little is dead are left alone, so there may be that much garbage. */
@@ -130,7 +132,8 @@ static void check_segments(struct world *world, const struct archive *archive, u
 }
 
 void witness_bounds(struct world *world) {
-    enum { SPARES_MAX = 16 }; /* those that no header explains yet cannot be removed */
+    /* Those that no header explains yet cannot be removed, and each fault leaves one behind. */
+    enum { SPARES_MAX = 24 };
     uint32_t budget = world->vault->settings.files_budget;
     uint32_t files = 0;
     uint32_t segments = 0;
@@ -147,7 +150,7 @@ void witness_bounds(struct world *world) {
             if (spares > SPARES_MAX)
                 world_fail(world, bounded, "writer %u has %u spare files", archive->number, spares);
             files += count + spares;
-            check_segments(world, archive, &segments);
+            check_segments(world, archive, &segments, &files);
         }
     }
     if (world->swarm.disk_faults || world->vault->platter.fired)

@@ -146,7 +146,7 @@ static void create(struct world *world, uint64_t seed) {
             .context = world};
     }
     world->card = card_new(world);
-    if (world->verdict->fail_at != 0) world->swarm.disk_faults = false;
+    if (world->verdict->fail_at != 0) world->swarm.disk_faults = world->swarm.bad_sectors = false;
     if (world->swarm.disk) world->vault = vault_new(world);
     if (world->swarm.crashes) world->crashes_left = world->swarm.crash_count;
     world->guest_count = 1 + world->swarm.guests;
@@ -161,6 +161,7 @@ static void destroy(struct world *world) {
         world->verdict->operations = world->vault->platter.operations;
         world->verdict->fired = world->vault->platter.fired;
     }
+    edges_end(world, &world->verdict->edges);
     for (uint32_t i = 0; i < world->guest_count; i++)
         guest_free(world->guests[i]);
     for (uint32_t i = 0; i < world->wire_count; i++)
@@ -228,6 +229,14 @@ static void take_turn(struct world *world) {
     if (is_awake(world, actor)) turn(world, actor);
 }
 
+/* Memory gets short for a while, and enough. */
+static void press(struct world *world) {
+    edges_press(!edges_pressed());
+    world_trace(world, "memory: %s", edges_pressed() ? "short" : "enough");
+    for (uint32_t i = 0; i < world->swarm.shards; i++)
+        world_wake(world, i);
+}
+
 /* Does one random thing; true when it was a client's. */
 static bool happen(struct world *world, bool acting) {
     const struct swarm *swarm = &world->swarm;
@@ -240,6 +249,7 @@ static bool happen(struct world *world, bool acting) {
     if (prng_chance(schedule, 2)) pass_time(world);
     if (prng_below(schedule, 300) == 0) check_all(world);
     if (world->vault && prng_below(schedule, 200) == 0) inspect_departed(world);
+    if (swarm->short_memory && prng_below(schedule, 400) == 0) press(world);
     if (what < swarm->act_weight && acting) {
         guest_act(world->guests[1 + prng_below(schedule, world->guest_count - 1)]);
         return true;
@@ -391,6 +401,7 @@ void world_run(uint64_t seed, struct verdict *verdict, bool verbose) {
     world->verdict = verdict;
     world->verbose = verbose;
     verdict_watch(verdict);
+    edges_begin(world);
     create(world, seed);
     if (verbose) swarm_print(&world->swarm);
     uint32_t acts = 0;

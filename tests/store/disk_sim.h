@@ -38,6 +38,10 @@ struct sim_file {
     uint32_t write_count;
     uint32_t write_capacity;
     uint64_t unreadable; /* the offset of a sector that gives -EIO, or UINT64_MAX */
+    uint64_t sick;       /* the same, but only for DISK_READ */
+    bool sick_flips;     /* which gets it, with a bit flipped */
+    uint32_t failures;   /* of DISK_READ */
+    uint32_t uses;       /* how often it became another file: headers that were written */
 };
 
 struct sim_port {
@@ -61,6 +65,8 @@ struct platter {
     uint64_t fail_at;     /* the operation that fails, or 0 */
     bool fired;
     bool looking; /* reads give what is stable; nothing is counted */
+    bool spying;  /* nothing is counted, but reads give what is seen */
+    bool healed;  /* what is sick can be read */
 };
 
 /* An empty platter. */
@@ -75,6 +81,15 @@ bool platter_complete(struct sim_port *port, bool slow);
 
 /* How many requests the port has that are not completed. */
 uint32_t platter_waiting(const struct sim_port *port);
+
+/* A sector of some file gets sick. Each file has one at most. */
+void platter_sicken(struct platter *platter);
+
+/* No file has ever been sick. */
+void platter_forget_sickness(struct platter *platter);
+
+/* The file of this name, or NULL. */
+const struct sim_file *platter_find(struct platter *platter, const char *name);
 
 /* Power loss: requests on their way and everything that was not made stable come out somehow. All
  * ports hand back what they have. */

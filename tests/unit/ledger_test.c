@@ -1,6 +1,7 @@
 /* ledger_test: what is settled does not live, and messages are put together from their parts. */
 #include "unit.h"
 
+#include "base/prng.h"
 #include "store/le.h"
 #include "store/ledger.h"
 #include "store/pub.h"
@@ -103,6 +104,38 @@ static void test_spans_in_any_order(void **state) {
 
 /* ---- pub ---- */
 
+/* Runs of what lives are what lives, one by one, wherever one begins to look. */
+static void test_runs_of_what_lives(void **state) {
+    (void)state;
+    struct prng prng;
+    prng_init(&prng, 4711);
+    for (int round = 0; round < ROUNDS; round++) {
+        struct ledger ledger = {.count = 0};
+        ledger_add(&ledger, 5);
+        for (uint64_t i = prng_below(&prng, 20); i != 0; i--)
+            take(&ledger, RECORD_ACK,
+                (struct record_target){5, 1 + prng_below(&prng, SEQS), 1 + prng_below(&prng, 4)});
+        take(&ledger, RECORD_PURGE, (struct record_target){5, 1 + prng_below(&prng, 8), 0});
+        ledger_close(&ledger);
+        struct ledger_queue *queue = ledger_find(&ledger, 5);
+        for (int look = 0; look < 10; look++) {
+            uint64_t seq = 1 + prng_below(&prng, SEQS);
+            uint64_t end = seq + prng_below(&prng, SEQS);
+            uint64_t at = seq, live_end = 0;
+            for (; ledger_next_live(queue, &at, end, &live_end); at = live_end) {
+                for (; seq < at; seq++)
+                    assert_false(ledger_lives(queue, seq));
+                assert_true(live_end > at && live_end <= end);
+                for (; seq < live_end; seq++)
+                    assert_true(ledger_lives(queue, seq));
+            }
+            for (; seq < end; seq++)
+                assert_false(ledger_lives(queue, seq));
+        }
+        ledger_deinit(&ledger);
+    }
+}
+
 static void test_sizes_come_back(void **state) {
     (void)state;
     struct pub pub = {255, 254, 9, 0xfedc, PUB_PROPERTIES_BYTES_MAX};
@@ -184,6 +217,7 @@ int main(void) {
         cmocka_unit_test(test_facts_settle),
         cmocka_unit_test(test_qstate_counts_as_purge_and_more),
         cmocka_unit_test(test_spans_in_any_order),
+        cmocka_unit_test(test_runs_of_what_lives),
         cmocka_unit_test(test_sizes_come_back),
         cmocka_unit_test(test_parts_are_put_together),
         cmocka_unit_test(test_a_run_that_is_too_short_is_no_message),

@@ -18,7 +18,7 @@ static struct record_target place(uint64_t queue) {
 
 static bool put(struct fixture *f, struct message *one, uint64_t queue) {
     struct record_target target = place(queue);
-    return sharing_put(&f->sharing, one, &target);
+    return sharing_put(&f->sharing, one, &target, (uint32_t)queue);
 }
 
 static struct fixture set_up(void) {

@@ -1,0 +1,626 @@
+/* pager: messages that are on disk only: which of a kept queue's go, and how they come back. */
+#include "shard/pager.h"
+
+#include <errno.h>
+
+#include "base/memory.h"
+#include "base/str.h"
+#include "shard/keeper.h"
+#include "shard/kept_record.h"
+#include "shard/queue_host.h"
+
+enum {
+    READ_BYTES_MIN = 8 * 1024,
+    RETRY_MS = 1000, /* after a read that failed */
+    FAILURES_MAX = 3,
+    PRESSED_PART = 16,   /* of the window, while memory is short */
+    PRESSED_QUEUES = 64, /* looked at in one turn then, */
+    PRESSED_MS = 500,    /* each of them so often */
+};
+
+/* What is read at once. When that fails, the same again block by block, without those that fail. */
+struct piece {
+    uint64_t offset;
+    uint64_t size;
+    uint64_t done;
+    bool by_blocks;
+};
+
+/* A walk for one queue through its run, a piece at a time, from where the first message that is
+ * wanted should be. Ends behind the piece in which that is met, or at the end of the file. */
+struct reading {
+    struct disk_request request;
+    queue_ref queue;
+    uint64_t seq;           /* the first that is wanted */
+    bool from_run;          /* it began where the run begins, and not where the last read ended */
+    bool found;             /* the first that is wanted has been met */
+    uint64_t passed_seq;    /* the lowest behind it in the same run that has been; or 0 */
+    uint64_t run_end;       /* seqs from here on are in another run */
+    struct kept_file *file; /* where the run lies */
+    struct kept_file *at_file; /* that, or one behind it, where the last parts of a message are */
+    struct page page;
+    struct pub_parts parts;
+    uint64_t parts_at; /* where the first of them is */
+    uint8_t *memory;   /* of the piece */
+    size_t capacity;
+    struct piece piece;
+    uint32_t pieces; /* walked through */
+};
+
+void pager_init(struct pager *pager, struct keeper *keeper) {
+    *pager = (struct pager){.keeper = keeper};
+    list_init(&pager->out);
+    list_init(&pager->wanting);
+}
+
+void pager_deinit(struct pager *pager) {
+    check(pager->reads == 0);
+}
+
+static void reading_free(struct reading *reading) {
+    disk_memory_free(reading->memory);
+    pub_parts_deinit(&reading->parts);
+    mem_free(reading);
+}
+
+static struct paging *paging_of(struct shelf *shelf) {
+    if (shelf->paging) return shelf->paging;
+    struct paging *paging = shelf->paging = NEW(struct paging);
+    paging->queue = shelf->queue;
+    fifo_init(&paging->gets, sizeof(struct parked_get));
+    return paging;
+}
+
+void pager_forget(struct shelf *shelf) {
+    struct paging *paging = shelf->paging;
+    if (!paging) return;
+    list_remove_if_linked(&paging->in_out);
+    list_remove_if_linked(&paging->in_wanting);
+    fifo_deinit(&paging->gets);
+    mem_free(paging);
+    shelf->paging = NULL;
+}
+
+/* ---- what goes ---- */
+
+static uint64_t resident_count(const struct queue *queue) {
+    return queue_ready_count(queue) - queue_away_count(queue);
+}
+
+static uint64_t resident_cost(const struct queue *queue) {
+    return queue_resident_bytes(queue) + resident_count(queue) * PAGER_MESSAGE_BYTES;
+}
+
+/* How many messages come to so many bytes, judging from those in memory. */
+static uint64_t messages_of(const struct queue *queue, uint64_t bytes) {
+    uint64_t cost = resident_cost(queue);
+    return cost == 0 ? 0 : bytes * resident_count(queue) / cost;
+}
+
+void pager_on_growth(struct pager *pager, struct queue_slot *slot) {
+    if (resident_cost(slot->queue) <= pager->keeper->settings.limits.pager.high_bytes) return;
+    struct paging *paging = paging_of(slot->shelf);
+    if (!list_linked(&paging->in_out)) list_put_last(&pager->out, &paging->in_out);
+}
+
+void pager_on_copied(struct pager *pager, struct queue_slot *slot, uint64_t seq) {
+    struct paging *paging = paging_of(slot->shelf);
+    paging->sweep = min_u64(paging->sweep, seq);
+    /* What could not be read may have been read for the copy. */
+    paging->lost_seq = paging->lost_end = 0;
+    if (!list_linked(&paging->in_out)) list_put_last(&pager->out, &paging->in_out);
+}
+
+/* Moves up to where everything is stable. */
+static void follow_stable(
+    const struct keeper *keeper, struct paging *paging, const struct queue *queue) {
+    if (paging->bound_position > keeper->stable) return;
+    paging->stable_seq = max_u64(paging->stable_seq, paging->bound_seq);
+    paging->bound_seq = queue_next_seq(queue);
+    paging->bound_position = keeper->last_position;
+    if (paging->bound_position <= keeper->stable) paging->stable_seq = paging->bound_seq;
+}
+
+/* What stays in memory from the head on: less while memory is short, but never nothing. */
+static uint64_t window_of(const struct pager *pager, const struct queue *queue) {
+    uint64_t bytes = pager->keeper->settings.limits.pager.window_bytes;
+    if (pager->pressed) bytes /= PRESSED_PART;
+    return max_u64(messages_of(queue, bytes), 1);
+}
+
+void pager_let_go(struct pager *pager, const struct queue_slot *slot, uint64_t seq) {
+    if (!queue_lacks(slot->queue)) return;
+    if (seq < queue_next_ready(slot->queue) + window_of(pager, slot->queue)) return;
+    /* Of one in parts the end may not be stable yet, though its file has been left. */
+    struct paging *paging = paging_of(slot->shelf);
+    follow_stable(pager->keeper, paging, slot->queue);
+    if (seq >= paging->stable_seq) return;
+    uint32_t gone = queue_page_out(slot->queue, &seq, seq + 1, 1);
+    counter_add(&pager->keeper->shard->counters.paged_out, gone);
+}
+
+/* A slice of one queue. True when it has more that may go now. */
+static bool page_out(struct pager *pager, struct paging *paging, struct queue *queue) {
+    const struct keeper *keeper = pager->keeper;
+    follow_stable(keeper, paging, queue);
+    uint64_t head = queue_next_ready(queue);
+    uint64_t end = paging->stable_seq;
+    if (paging->from_first && paging->sweep >= head) paging->from_first = false;
+    if (paging->from_first) {
+        end = min_u64(end, head); /* those that are unacked */
+    } else {
+        paging->sweep = max_u64(paging->sweep, head + window_of(pager, queue));
+    }
+    uint32_t slice = keeper->settings.limits.pager.slice_messages;
+    uint32_t gone = queue_page_out(queue, &paging->sweep, end, slice);
+    counter_add(&keeper->shard->counters.paged_out, gone);
+    return paging->sweep < end || (paging->from_first && end == head);
+}
+
+/* True when there is more to do at once. */
+static bool turn_out(struct pager *pager) {
+    struct keeper *keeper = pager->keeper;
+    /* What is being copied to other files has to stay until it is. */
+    if (list_empty(&pager->out) || retirement_copies(&keeper->retirement)) return false;
+    struct list_node *node = list_take_first(&pager->out);
+    struct paging *paging = LIST_ENTRY(node, struct paging, in_out);
+    struct queue_slot *slot = queue_host_slot(keeper->shard, paging->queue);
+    if (!slot || queue_gone(slot->queue)) return !list_empty(&pager->out);
+    bool more = page_out(pager, paging, slot->queue);
+    bool enough = resident_cost(slot->queue) <= keeper->settings.limits.pager.low_bytes;
+    bool waits = paging->bound_position > keeper->stable && !enough;
+    if (more || waits) list_put_last(&pager->out, &paging->in_out);
+    pager_on_need(pager, slot);
+    return more;
+}
+
+/* ---- what is lost ---- */
+
+static void say_lost(
+    const struct pager *pager, const struct queue_slot *slot, uint64_t seq, uint64_t count) {
+    struct shard *shard = pager->keeper->shard;
+    counter_add(&shard->counters.lost, count);
+    if (!shard->broker->log) return;
+    struct log_line line;
+    log_begin(&line, "message.unreadable");
+    log_put(&line, "queue", name_bytes(slot->name));
+    log_put_number(&line, "seq", seq);
+    log_put_number(&line, "count", count);
+    log_end(&line, shard->broker->log, LEVEL_ERROR);
+}
+
+static bool is_lost(const struct paging *paging, uint64_t seq) {
+    return seq >= paging->lost_seq && seq < paging->lost_end;
+}
+
+/* What was lost leaves the queue when its turn comes. */
+static void skip_lost(struct pager *pager, struct queue_slot *slot) {
+    struct paging *paging = slot->shelf->paging;
+    if (!paging || paging->lost_end == 0) return;
+    uint64_t first = 0;
+    uint64_t count = 0;
+    uint64_t seq = queue_next_ready(slot->queue);
+    for (; is_lost(paging, seq) && queue_is_away(slot->queue); count++) {
+        if (count == 0) first = seq;
+        queue_skip_away(slot->queue);
+        shelf_lose(slot->shelf, seq, pager->keeper->shard->number);
+        seq = queue_next_ready(slot->queue);
+    }
+    if (seq >= paging->lost_end) paging->lost_seq = paging->lost_end = 0;
+    if (count == 0) return;
+    say_lost(pager, slot, first, count);
+    queue_host_on_given(pager->keeper->shard, slot);
+}
+
+/* ---- what comes back ---- */
+
+static bool is_wanted(const struct queue *queue, const struct paging *paging) {
+    return queue_consumer_count(queue) != 0 || (paging && paging->gets.count != 0);
+}
+
+/* Whether there is little in memory before what is away. */
+static bool is_short(const struct pager *pager, const struct queue *queue) {
+    if (queue_is_away(queue)) return true;
+    return queue_resident_head(queue) < window_of(pager, queue) / 2;
+}
+
+void pager_on_need(struct pager *pager, struct queue_slot *slot) {
+    struct paging *paging = slot->shelf->paging;
+    const struct queue *queue = slot->queue;
+    skip_lost(pager, slot);
+    if (queue_away_count(queue) == 0 || !is_wanted(queue, paging)) return;
+    paging = paging_of(slot->shelf);
+    if (paging->reading || list_linked(&paging->in_wanting) || !is_short(pager, queue)) return;
+    list_put_last(&pager->wanting, &paging->in_wanting);
+}
+
+bool pager_locate(const struct stay *stay, struct pager_place *ret_place) {
+    const struct kept_file *file = stay->file;
+    if (!file->segment && !file->past) {
+        struct journal_place place;
+        if (!journal_locate(file->archive->journal, stay->at, &place)) return false;
+        bytes_copy(ret_place->name, place.name, sizeof place.name);
+        ret_place->file_id = place.file_id;
+        ret_place->offset = place.offset;
+        ret_place->end = place.end;
+        return true;
+    }
+    ret_place->file_id = file->file_id;
+    ret_place->offset = stay->at;
+    if (file->kept && !file->past) {
+        uint32_t mark = journal_mark_find(file->marks, file->mark_count, stay->at);
+        ret_place->offset = mark == UINT32_MAX ? FILE_FRAMES_AT : file->marks[mark].offset;
+    }
+    ret_place->end = file->bytes;
+    if (file->name) {
+        str_format(ret_place->name, sizeof ret_place->name, "%s", file->name);
+    } else {
+        segment_name(file->file_id, ret_place->name);
+    }
+    return true;
+}
+
+/* So much is read at once: less for a queue with little. */
+static uint64_t bytes_wanted(const struct queue *queue) {
+    uint64_t bytes = queue_bytes(queue) - min_u64(queue_bytes(queue), queue_resident_bytes(queue));
+    bytes += queue_away_count(queue) * PAGER_MESSAGE_BYTES + READ_BYTES_MIN;
+    bytes = min_u64(bytes, SHELF_PIECE_BYTES);
+    return (bytes + DISK_BLOCK_BYTES - 1) / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES;
+}
+
+static void submit(struct pager *pager, struct reading *reading, uint64_t offset, uint64_t size) {
+    struct disk_request *request = &reading->request;
+    request->kind = DISK_READ;
+    request->into = reading->memory + (offset - reading->piece.offset);
+    request->offset = offset;
+    request->size = size;
+    request->submitter = pager;
+    disk_submit(pager->keeper->archives[0].disk, request);
+}
+
+/* Reads so much from where the walk is. */
+static void read_piece(struct pager *pager, struct reading *reading, uint64_t bytes) {
+    bytes = (bytes + DISK_BLOCK_BYTES - 1) / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES;
+    if (bytes > reading->capacity) {
+        disk_memory_free(reading->memory);
+        reading->memory = disk_memory_new(bytes);
+        reading->capacity = bytes;
+    }
+    reading->piece = (struct piece){
+        .offset = reading->page.at / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES, .size = bytes};
+    submit(pager, reading, reading->piece.offset, bytes);
+}
+
+/* A request has been handed back. True when the piece is there: all of it that can be read. */
+static bool on_read(struct pager *pager, struct reading *reading) {
+    const struct disk_request *request = &reading->request;
+    struct piece *piece = &reading->piece;
+    uint64_t done = request->status == 0 ? request->done : 0;
+    if (request->status != 0 && request->status != -ENOENT) {
+        if (request->size > DISK_BLOCK_BYTES) {
+            piece->by_blocks = true;
+            submit(pager, reading, piece->offset, DISK_BLOCK_BYTES);
+            return false;
+        }
+        /* What no record or frame looks like. */
+        memset(request->into, 0xff, DISK_BLOCK_BYTES);
+        done = DISK_BLOCK_BYTES;
+    }
+    piece->done += done;
+    bool more = piece->by_blocks && done == DISK_BLOCK_BYTES && piece->done < piece->size;
+    if (more) submit(pager, reading, piece->offset + piece->done, DISK_BLOCK_BYTES);
+    return !more;
+}
+
+/* Sends the read that a queue waits for. */
+static void begin_reading(struct pager *pager, struct paging *paging, struct queue_slot *slot) {
+    struct shelf *shelf = slot->shelf;
+    uint64_t seq = 0;
+    /* What is lost is skipped first. */
+    if (!queue_next_away(slot->queue, &seq) || is_lost(paging, seq)) return;
+    uint32_t at = shelf_find(shelf, seq);
+    const struct stay *stay = &shelf->stays[at];
+    struct pager_place place;
+    if (!pager_locate(stay, &place)) {
+        /* The file is just going: what was in it is somewhere else in a moment. */
+        list_put_last(&pager->wanting, &paging->in_wanting);
+        paging->retry_ms = pager->keeper->shard->now_ms + 1;
+        pager->retry_ms = min_u64(pager->retry_ms, paging->retry_ms);
+        return;
+    }
+    struct reading *reading = NEW(struct reading);
+    pub_parts_init(&reading->parts);
+    reading->queue = shelf->queue;
+    reading->seq = seq;
+    reading->run_end = shelf_end(shelf, at);
+    reading->file = reading->at_file = stay->file;
+    reading->from_run = true;
+    uint64_t from = place.offset;
+    bool goes_on = paging->next_file == stay->file && paging->next_seq == seq &&
+                   paging->next_at > from && paging->failures == 0;
+    if (goes_on) {
+        from = paging->next_at;
+        reading->from_run = false;
+    }
+    bytes_copy(reading->request.name, place.name, sizeof place.name);
+    reading->page.end = place.end;
+    reading->page.file_id = place.file_id;
+    page_begin(&reading->page, bytes_of(NULL, 0), from / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES, from);
+    paging->reading = true;
+    pager->reads++;
+    read_piece(pager, reading, bytes_wanted(slot->queue));
+}
+
+static void turn_in(struct pager *pager) {
+    const struct keeper *keeper = pager->keeper;
+    uint64_t now_ms = keeper->shard->now_ms;
+    uint32_t count = 0;
+    pager->retry_ms = UINT64_MAX;
+    list_for (struct paging, paging, &pager->wanting, in_wanting)
+        count++;
+    for (; count != 0 && pager->reads < keeper->settings.limits.pager.reads; count--) {
+        struct list_node *node = list_take_first(&pager->wanting);
+        struct paging *paging = LIST_ENTRY(node, struct paging, in_wanting);
+        struct queue_slot *slot = queue_host_slot(keeper->shard, paging->queue);
+        if (!slot || queue_gone(slot->queue)) continue;
+        if (paging->retry_ms > now_ms) {
+            list_put_last(&pager->wanting, &paging->in_wanting);
+            pager->retry_ms = min_u64(pager->retry_ms, paging->retry_ms);
+        } else {
+            begin_reading(pager, paging, slot);
+        }
+    }
+}
+
+/* ---- what was read ---- */
+
+static void note_met(struct reading *reading, uint64_t seq) {
+    if (seq == reading->seq) reading->found = true;
+    if (seq <= reading->seq || seq >= reading->run_end) return;
+    reading->passed_seq = reading->passed_seq ? min_u64(reading->passed_seq, seq) : seq;
+}
+
+/* A long walk brings no more than its run: memory has no room for a whole file. */
+static bool wants(const struct reading *reading, const struct queue *queue, uint64_t seq) {
+    if (seq < reading->seq || !queue_wants(queue, seq)) return false;
+    return seq < reading->run_end || reading->pieces == 0;
+}
+
+/* Gives the queue the message of a PUB, if it wants it. */
+static void take_pub(struct pager *pager, struct reading *reading, const struct queue_slot *slot) {
+    const struct record_view *view = &reading->page.view;
+    for (uint32_t i = 0; i < view->target_count; i++) {
+        struct record_target target = record_view_target(view, i);
+        if (target.queue != slot->id) continue;
+        struct bytes parts;
+        if (!pub_parts_find(&reading->parts, view, &parts)) continue;
+        if (wants(reading, slot->queue, target.seq)) {
+            struct message *message = kept_record_message(pager->keeper->shard->pool, view, parts);
+            if (!message) continue;
+            check(queue_give(slot->queue, target.seq, message));
+            counter_add(&pager->keeper->shard->counters.paged_in, 1);
+        }
+        note_met(reading, target.seq);
+    }
+    if (pub_parts_are_of(&reading->parts, view)) {
+        pub_parts_deinit(&reading->parts);
+        pub_parts_init(&reading->parts);
+    }
+}
+
+static void take_record(
+    struct pager *pager, struct reading *reading, const struct queue_slot *slot) {
+    const struct record_view *view = &reading->page.view;
+    if (view->type == RECORD_PUB) {
+        take_pub(pager, reading, slot);
+    } else if (view->type == RECORD_PART) {
+        /* They name the first of the queues that have the message. */
+        if (pub_parts_take(&reading->parts, view)) reading->parts_at = reading->page.record_at;
+    }
+}
+
+/* Walks through the piece; gives how it ended. */
+static enum page_step take_piece(
+    struct pager *pager, struct reading *reading, const struct queue_slot *slot) {
+    const struct piece *piece = &reading->piece;
+    struct bytes bytes = bytes_of(reading->memory, piece->done);
+    struct page *page = &reading->page;
+    page_continue(page, bytes, piece->offset);
+    enum page_step step;
+    while ((step = page_next(page)) == PAGE_RECORD || step == PAGE_BAD) {
+        if (step == PAGE_RECORD) {
+            take_record(pager, reading, slot);
+            continue;
+        }
+        /* Behind what is not what was written a frame may begin. */
+        uint64_t next = (page->at / DISK_BLOCK_BYTES + 1) * DISK_BLOCK_BYTES;
+        if (next >= page->end) return PAGE_END;
+        page_begin(page, bytes, piece->offset, next);
+        if (next < piece->offset + bytes.size) continue;
+        page->needed = DISK_BLOCK_BYTES;
+        return PAGE_MORE;
+    }
+    return step;
+}
+
+/* Whether what is wanted is still thought to be in the file that is read. As long as it is, that
+ * file is there, and so are those behind it in its chain. */
+static bool lies_there(const struct queue_slot *slot, const struct reading *reading) {
+    const struct shelf *shelf = slot->shelf;
+    if (shelf->count == 0 || shelf->stays[0].first_seq > reading->seq) return false;
+    return shelf->stays[shelf_find(shelf, reading->seq)].file == reading->file;
+}
+
+static bool is_still_wanted(const struct queue_slot *slot, const struct reading *reading) {
+    return queue_wants(slot->queue, reading->seq) && lies_there(slot, reading);
+}
+
+/* The message that is wanted first has not been met up to the end of the file, and neither have
+ * those between it and the first behind it that has. */
+static void on_missed(struct pager *pager, struct reading *reading, struct queue_slot *slot) {
+    struct paging *paging = slot->shelf->paging;
+    paging->next_file = NULL;
+    if (!is_still_wanted(slot, reading) || !reading->from_run) return;
+    if (++paging->failures < FAILURES_MAX) {
+        paging->retry_ms = pager->keeper->shard->now_ms + RETRY_MS;
+        return;
+    }
+    paging->failures = 0;
+    paging->lost_seq = reading->seq;
+    paging->lost_end = reading->seq + 1;
+    if (reading->passed_seq != 0) {
+        paging->lost_end = reading->passed_seq;
+    } else if (reading->run_end != UINT64_MAX) {
+        paging->lost_end = reading->run_end;
+    }
+}
+
+static void finish_reading(struct pager *pager, struct reading *reading) {
+    pager->reads--;
+    reading_free(reading);
+}
+
+/* The walk is over: its queue goes on. */
+static void end_reading(struct pager *pager, struct reading *reading, struct queue_slot *slot) {
+    struct paging *paging = slot->shelf->paging;
+    paging->reading = false;
+    if (!reading->found) {
+        on_missed(pager, reading, slot);
+    } else {
+        uint64_t seq = 0;
+        paging->failures = 0;
+        bool goes_on = queue_next_away(slot->queue, &seq) && reading->at_file == reading->file;
+        paging->next_file = goes_on ? reading->file : NULL;
+        paging->next_seq = seq;
+        paging->next_at = reading->parts.count != 0 ? reading->parts_at : reading->page.at;
+    }
+    finish_reading(pager, reading);
+    skip_lost(pager, slot);
+    queue_host_on_given(pager->keeper->shard, slot);
+}
+
+struct kept_file *pager_next_file(struct kept_file *file) {
+    const struct archive *archive = file->archive;
+    if (file->segment || file == archive->current) return NULL;
+    if (file->past) return file->next;
+    struct list_node *node = file->in_archive.next;
+    bool last = node == &archive->files.head;
+    return last ? archive->current : LIST_ENTRY(node, struct kept_file, in_archive);
+}
+
+bool pager_locate_next(struct kept_file *file, struct pager_place *ret_place) {
+    struct kept_file *next = pager_next_file(file);
+    if (!next) return false;
+    struct stay stay = {.file = next, .at = next->past ? FILE_FRAMES_AT : file->end_position + 1};
+    return pager_locate(&stay, ret_place);
+}
+
+/* Goes on in the next file, where the rest of a message in parts is. */
+static bool go_on(struct pager *pager, struct reading *reading, const struct queue_slot *slot) {
+    struct pager_place place;
+    if (!is_still_wanted(slot, reading)) return false;
+    if (reading->parts.count == 0 || !pager_locate_next(reading->at_file, &place)) return false;
+    reading->at_file = pager_next_file(reading->at_file);
+    bytes_copy(reading->request.name, place.name, sizeof place.name);
+    reading->page.end = place.end;
+    reading->page.file_id = place.file_id;
+    page_begin(&reading->page, bytes_of(NULL, 0), place.offset, place.offset);
+    read_piece(pager, reading, SHELF_PIECE_BYTES);
+    return true;
+}
+
+void pager_on_request(struct pager *pager, struct disk_request *request) {
+    struct reading *reading = CONTAINER_OF(request, struct reading, request);
+    struct queue_slot *slot = queue_host_slot(pager->keeper->shard, reading->queue);
+    if (!slot || queue_gone(slot->queue)) {
+        finish_reading(pager, reading);
+        return;
+    }
+    if (!on_read(pager, reading)) return;
+    const struct piece *piece = &reading->piece;
+    counter_add(&pager->keeper->shard->counters.read_bytes, piece->done);
+    enum page_step step = take_piece(pager, reading, slot);
+    reading->pieces++;
+    bool whole = piece->done == piece->size;
+    if (step == PAGE_MORE && whole && !reading->found && is_still_wanted(slot, reading)) {
+        uint64_t needed = reading->page.needed + DISK_BLOCK_BYTES;
+        read_piece(pager, reading, max_u64(SHELF_PIECE_BYTES, needed));
+        return;
+    }
+    bool ends = step == PAGE_END || (step == PAGE_MORE && !whole);
+    if (ends && !reading->found && go_on(pager, reading, slot)) return;
+    end_reading(pager, reading, slot);
+}
+
+/* ---- basic.get ---- */
+
+void pager_park(
+    struct pager *pager, struct queue_slot *slot, uint32_t from, const struct mail *mail) {
+    struct paging *paging = paging_of(slot->shelf);
+    *(struct parked_get *)fifo_put(&paging->gets) =
+        (struct parked_get){.from = from, .mail = *mail};
+    skip_lost(pager, slot);
+    pager_on_need(pager, slot);
+}
+
+void pager_serve(struct pager *pager, struct queue_slot *slot) {
+    struct shard *shard = pager->keeper->shard;
+    queue_ref ref = slot->shelf->queue;
+    if (pager->serving) return;
+    pager->serving = true;
+    while (slot && slot->shelf && slot->shelf->paging) {
+        struct fifo *gets = &slot->shelf->paging->gets;
+        if (gets->count == 0 || queue_is_away(slot->queue)) break;
+        struct parked_get get = *(struct parked_get *)fifo_first(gets);
+        fifo_drop(gets);
+        queue_host_on_op(shard, get.from, &get.mail);
+        slot = queue_host_slot(shard, ref);
+    }
+    pager->serving = false;
+}
+
+/* ---- memory is short ---- */
+
+/* Some queues more: all but their next messages go, unacked ones too. */
+static bool press(struct pager *pager) {
+    struct shard *shard = pager->keeper->shard;
+    if (pager->press_at == 0) {
+        if (!pager->grown || shard->now_ms < pager->press_ms) return false;
+        pager->grown = false;
+    }
+    for (uint32_t i = 0; i < PRESSED_QUEUES; i++, pager->press_at++) {
+        if (pager->press_at >= shard->queue_capacity) {
+            pager->press_at = 0;
+            pager->press_ms = shard->now_ms + PRESSED_MS;
+            return false;
+        }
+        struct queue_slot *slot = queue_host_slot_at(shard, pager->press_at);
+        if (!slot->queue || !slot->shelf || queue_gone(slot->queue)) continue;
+        uint64_t window = window_of(pager, slot->queue);
+        if (resident_count(slot->queue) + queue_unacked_count(slot->queue) <= window) continue;
+        struct paging *paging = paging_of(slot->shelf);
+        paging->from_first = true;
+        paging->sweep = 0;
+        if (!list_linked(&paging->in_out)) list_put_last(&pager->out, &paging->in_out);
+    }
+    return true;
+}
+
+/* ---- the turn ---- */
+
+bool pager_turn(struct pager *pager) {
+    pager->pressed = broker_is_pressed(pager->keeper->shard->broker);
+    bool more = pager->pressed && press(pager);
+    more = turn_out(pager) || more;
+    turn_in(pager);
+    return more;
+}
+
+uint64_t pager_due(const struct pager *pager) {
+    uint64_t due = pager->pressed && pager->grown ? pager->press_ms : UINT64_MAX;
+    return list_empty(&pager->wanting) ? due : min_u64(due, pager->retry_ms);
+}
+
+bool pager_idle(const struct pager *pager) {
+    return pager->reads == 0;
+}

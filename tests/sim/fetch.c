@@ -1,0 +1,121 @@
+/* fetch: reading a kept message where its shelf says that it lies. */
+#include "sim/fetch.h"
+
+#include "sim/vault.h"
+#include "sim/world.h"
+
+#include "base/memory.h"
+#include "shard/keeper.h"
+#include "shard/kept_record.h"
+#include "store/pages.h"
+
+static struct message_pool *pool_of(const struct world *world, const struct queue_slot *slot) {
+    return world->broker->shards[ref_shard(queue_self(slot->queue))]->pool;
+}
+
+static struct message *take_pub(const struct world *world, const struct queue_slot *slot,
+    uint64_t seq, const struct record_view *view, const struct pub_parts *held) {
+    for (uint32_t i = 0; i < view->target_count; i++) {
+        struct record_target target = record_view_target(view, i);
+        struct bytes parts;
+        if (target.queue != slot->id || target.seq != seq) continue;
+        if (!pub_parts_find(held, view, &parts)) continue;
+        return kept_record_message(pool_of(world, slot), view, parts);
+    }
+    return NULL;
+}
+
+/* What is sick is lost with its block, or wrong. */
+static void spoil(struct world *world, const char *name, uint8_t *bytes) {
+    const struct sim_file *file = platter_find(&world->vault->platter, name);
+    if (!file || file->sick == UINT64_MAX) return;
+    uint64_t block = file->sick / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES;
+    if (file->sick_flips)
+        bytes[file->sick + 100] ^= 4;
+    else
+        memset(bytes + block, 0xa5, DISK_BLOCK_BYTES);
+}
+
+/* A message, as far as it is looked for. */
+struct search {
+    const struct queue_slot *slot;
+    uint64_t seq;
+    bool spoilt; /* with what is sick */
+    struct pub_parts parts;
+};
+
+/* Walks through what has been read. Behind a bad block another frame may begin. */
+static struct message *walk_bytes(
+    const struct world *world, struct search *search, struct page *page, struct bytes bytes) {
+    struct message *message = NULL;
+    while (!message) {
+        enum page_step step = page_next(page);
+        uint64_t next = (page->at / DISK_BLOCK_BYTES + 1) * DISK_BLOCK_BYTES;
+        if (step == PAGE_BAD && search->spoilt && next < page->end) {
+            page_begin(page, bytes, 0, next);
+            continue;
+        }
+        if (step != PAGE_RECORD) break;
+        if (page->view.type == RECORD_PUB)
+            message = take_pub(world, search->slot, search->seq, &page->view, &search->parts);
+        if (page->view.type == RECORD_PART) pub_parts_take(&search->parts, &page->view);
+    }
+    return message;
+}
+
+/* Walks through the file from a place on. */
+static struct message *walk(
+    struct world *world, struct search *search, const struct pager_place *place) {
+    struct disk *disk = vault_reader(world->vault);
+    struct disk_file *file = NULL;
+    if (disk_open(disk, place->name, &file) != 0) return NULL;
+    uint64_t size = 0;
+    check(disk_size(disk, file, &size) == 0);
+    uint8_t *bytes = disk_memory_new(size);
+    struct message *message = NULL;
+    if (disk_read(disk, file, 0, bytes, size) == 0) {
+        struct page page = {.end = place->end, .file_id = place->file_id};
+        if (search->spoilt) spoil(world, place->name, bytes);
+        page_begin(&page, bytes_of(bytes, size), 0, place->offset);
+        message = walk_bytes(world, search, &page, bytes_of(bytes, size));
+    }
+    disk_memory_free(bytes);
+    disk_close(disk, file);
+    return message;
+}
+
+static struct message *read_message(
+    struct world *world, const struct queue_slot *slot, uint64_t seq, bool spoilt) {
+    const struct stay *stay = &slot->shelf->stays[shelf_find(slot->shelf, seq)];
+    struct search search = {.slot = slot, .seq = seq, .spoilt = spoilt};
+    struct pager_place place;
+    pub_parts_init(&search.parts);
+    world->vault->platter.spying = true;
+    struct message *message = NULL;
+    if (pager_locate(stay, &place)) message = walk(world, &search, &place);
+    struct kept_file *file = stay->file;
+    for (; !message && pager_locate_next(file, &place); file = pager_next_file(file))
+        message = walk(world, &search, &place);
+    pub_parts_deinit(&search.parts);
+    world->vault->platter.spying = false;
+    return message;
+}
+
+struct message *fetch_message(struct world *world, const struct queue_slot *slot, uint64_t seq) {
+    struct message *message = NULL;
+    uint64_t at = seq;
+    if (!queue_next_kept(slot->queue, &at, seq + 1, &message)) return NULL;
+    if (!message) return read_message(world, slot, seq, false);
+    message_ref(message, 1);
+    return message;
+}
+
+bool fetch_is_readable(struct world *world, const struct queue_slot *slot, uint64_t seq) {
+    struct message *message = read_message(world, slot, seq, true);
+    fetch_release(world, slot, message);
+    return message != NULL;
+}
+
+void fetch_release(struct world *world, const struct queue_slot *slot, struct message *message) {
+    message_unref(pool_of(world, slot), message);
+}
