@@ -127,7 +127,7 @@ static void perf_init(struct perf *perf, const struct options *options) {
     perf->workers = mem_new_array(options->threads, sizeof *perf->workers);
     perf->ledgers = mem_new_array(perf->topology.queue_count + 1, sizeof *perf->ledgers);
     for (uint32_t i = 0; i < perf->topology.queue_count; i++) {
-        ledger_init(&perf->ledgers[i], options->producers);
+        ledger_init(&perf->ledgers[i], options->stored ? options->stored : options->producers);
     }
     perf->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     check(perf->notify_fd >= 0);

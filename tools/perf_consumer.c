@@ -2,6 +2,7 @@
 #include "tools/perf_consumer.h"
 
 #include "tools/perf_clock.h"
+#include "tools/perf_message.h"
 
 #include "amqp/properties.h"
 #include "base/memory.h"
@@ -26,7 +27,9 @@ void consumer_assign(
     consumer->subscriptions[subscription] = (struct subscription){
         .queue = queue,
         .ledger = ledger,
-        .next = mem_new_array(consumer->options->producers, sizeof(uint64_t)),
+        .next = mem_new_array(
+            consumer->options->stored ? consumer->options->stored : consumer->options->producers,
+            sizeof(uint64_t)),
     };
 }
 
@@ -49,17 +52,27 @@ void consumer_deinit(struct consumer *consumer) {
     mem_free(consumer->subscriptions);
 }
 
-/* Compares a message with those that came before it. */
-static void check_stamp(struct consumer *consumer, const uint8_t *body) {
+/* Whether this is the body of a message of an earlier run. */
+static bool is_stored(const struct consumer *consumer, struct bytes body) {
+    bool same = body.size == consumer->options->size;
+    for (uint32_t i = STAMP_BYTES; i < body.size && same; i++)
+        same = body.data[i] == MESSAGE_FILL;
+    return same;
+}
+
+/* Compares a message with those that came before it; `body` is its first frame. */
+static void check_stamp(struct consumer *consumer, struct bytes body) {
     struct counters *counters = consumer->tally.counters;
     struct subscription *from = consumer->from;
-    struct stamp stamp = stamp_read(body);
-    if (stamp.producer >= from->ledger->producers || stamp.sent_ns < consumer->began_ns ||
-        stamp.sent_ns > consumer->now_ns) {
+    struct stamp stamp = stamp_read(body.data);
+    bool stored = consumer->options->stored != 0;
+    bool ours = stored ? is_stored(consumer, body)
+                       : stamp.sent_ns >= consumer->began_ns && stamp.sent_ns <= consumer->now_ns;
+    if (stamp.producer >= from->ledger->producers || !ours) {
         counter_add(&counters->foreign, 1);
         return;
     }
-    histogram_add(consumer->tally.latency, consumer->now_ns - stamp.sent_ns, 1);
+    if (!stored) histogram_add(consumer->tally.latency, consumer->now_ns - stamp.sent_ns, 1);
     bool fresh = ledger_note(from->ledger, stamp.producer, stamp.sequence);
     uint64_t *next = &from->next[stamp.producer];
     if (!fresh) {
@@ -133,7 +146,7 @@ static bool on_frame(struct consumer *consumer, const struct frame *frame) {
         consumer->stamped = header.body_size < STAMP_BYTES;
     } else if (frame->type == FRAME_BODY) {
         if (!consumer->stamped && frame->payload.size >= STAMP_BYTES) {
-            check_stamp(consumer, frame->payload.data);
+            check_stamp(consumer, frame->payload);
         }
         consumer->stamped = true;
         if (frame->payload.size > consumer->body_left) {

@@ -38,7 +38,7 @@ void message_init(struct message *message, const struct options *options, struct
     struct bytes properties = put_properties(&properties_writer, options, routing_key);
 
     uint8_t *body = mem_raw(options->size + 1);
-    memset(body, 'g', options->size);
+    memset(body, MESSAGE_FILL, options->size);
     size_t room = FIXED_BYTES + frame_content_bytes(properties.size, options->size, frame_max);
     message->data = mem_raw(room);
     struct writer writer = writer_over(message->data, room);

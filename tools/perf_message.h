@@ -10,6 +10,9 @@ struct message {
     size_t stamp_offset; /* where the body begins */
 };
 
+/* What bodies are made of, but for the stamp. */
+enum { MESSAGE_FILL = 'g' };
+
 /* The name of the header that a headers exchange routes by; its value is the routing key. */
 #define MESSAGE_HEADER "godwit-perf"
 

@@ -21,6 +21,7 @@ enum {
     OPTION_SERVER_PID,
     OPTION_WARMUP,
     OPTION_DRAIN,
+    OPTION_STORED,
     OPTION_THREADS,
     OPTION_RAW,
     OPTION_JSON,
@@ -62,6 +63,7 @@ static const struct option LONG[] = {
     {"server-pid", required_argument, NULL, OPTION_SERVER_PID},
     {"warmup", required_argument, NULL, OPTION_WARMUP},
     {"drain", required_argument, NULL, OPTION_DRAIN},
+    {"stored", required_argument, NULL, OPTION_STORED},
     {"threads", required_argument, NULL, OPTION_THREADS},
     {"raw", no_argument, NULL, OPTION_RAW},
     {"json", no_argument, NULL, OPTION_JSON},
@@ -100,6 +102,9 @@ static const char HELP[] =
     "  -D, --cmessages N         messages of each consumer\n"
     "      --warmup SECONDS      before the measured time (0)\n"
     "      --drain SECONDS       at most, to empty the queues at the end (30)\n"
+    "      --stored N            what N producers have left in an earlier run: order and bodies "
+    "of\n"
+    "                            that size are checked, but not how long it took\n"
     "      --server-pid PID,...  processes whose CPU and memory count, children too\n"
     "      --threads N           threads of the generator (1)\n"
     "      --raw                 frames through godwit-relay instead of a broker\n"
@@ -230,6 +235,7 @@ static bool take_load(struct options *options, int option, const char *value) {
     case 'z': return read_seconds(value, &options->time_ns);
     case OPTION_WARMUP: return read_seconds(value, &options->warmup_ns);
     case OPTION_DRAIN: return read_seconds(value, &options->drain_ns);
+    case OPTION_STORED: return read_small(value, 1, OPTIONS_CLIENTS_MAX, &options->stored);
     case OPTION_THREADS: return read_small(value, 1, OPTIONS_THREADS_MAX, &options->threads);
     case OPTION_SERVER_PID: return read_pids(options, value);
     default: return false;

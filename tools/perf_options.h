@@ -46,6 +46,7 @@ struct options {
     bool mandatory;
     bool durable;
     bool auto_delete;
+    uint32_t stored;  /* consume what so many producers have left in an earlier run; 0: no */
     bool predeclared; /* queues and exchange exist: declare and purge nothing */
     bool raw;         /* no protocol: frames go through a relay */
     bool json;
