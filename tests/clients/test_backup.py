@@ -158,6 +158,17 @@ def fill(channel, condition=lambda: False, count=FILLERS_MAX):
     assert count != FILLERS_MAX, "that took too many messages"
 
 
+def fill_many(channel, queues, condition):
+    """The same, with so many queues' messages in each file that none is kept in place."""
+    piece = FILLER[: len(FILLER) // len(queues)]
+    for _ in range(FILLERS_MAX):
+        for queue in queues:
+            channel.basic_publish("", queue, piece, PERSISTENT)
+        if condition():
+            return
+    assert False, "that took too many messages"
+
+
 def use_files(channel, rounds):
     """Fills journal files that are given back then, some to be used again."""
     for _ in range(rounds):
@@ -167,9 +178,10 @@ def use_files(channel, rounds):
 
 def test_a_backup_of_files_that_were_given_back(start_broker, tmp_path):
     """Journal files are released and used again before, between and after two backups."""
-    broker = start_broker(shards=1)  # whose segments have messages of both queues
+    broker = start_broker(shards=1)  # whose segments have messages of all queues
     folder = broker.process.folder / "messages"
-    declare(broker, "fillers", "old")
+    many = [f"filler.{number}" for number in range(20)]
+    declare(broker, "fillers", "old", *many)
     connection = pika.BlockingConnection(broker.parameters())
     channel = connection.channel()
     channel.confirm_delivery()
@@ -177,8 +189,9 @@ def test_a_backup_of_files_that_were_given_back(start_broker, tmp_path):
         channel.basic_publish("", "old", b"%d" % number, PERSISTENT)
     for number in range(10):
         channel.basic_ack(channel.basic_get("old")[0].delivery_tag)
-    fill(channel, lambda: list(folder.glob("*.segment")))
-    channel.queue_purge("fillers")
+    fill_many(channel, many, lambda: list(folder.glob("*.segment")))
+    for queue in many:
+        channel.queue_purge(queue)
     first = backup(broker, tmp_path / "first")
     assert first["linked"] >= 1
     use_files(channel, 4)
@@ -206,6 +219,32 @@ def test_a_backup_of_files_that_were_given_back(start_broker, tmp_path):
     assert numbers(broker, tmp_path / "second", "old") == list(range(10, 60))
     broker.process.start()
     assert Sight(broker.process).queue("old")["messages"] == 50
+
+
+def test_a_backup_of_files_that_are_kept_in_place(start_broker, tmp_path):
+    """They get a second name; who drains the one broker or the other leaves the other's alone."""
+    broker = start_broker(shards=1)
+    sight = Sight(broker.process)
+    declare(broker, "fillers")
+    connection = pika.BlockingConnection(broker.parameters())
+    channel = connection.channel()
+    channel.confirm_delivery()
+    fill(channel, lambda: sight.metrics()["godwit_store_files_kept_total"] > 1)
+    count = channel.queue_declare("fillers", passive=True).method.message_count
+    report = backup(broker, tmp_path / "copy")
+    assert report["linked"] > 1
+    channel.queue_purge("fillers")
+    connection.close()
+    kill(broker)
+    assert_clean(broker, tmp_path / "copy")
+    assert len(bodies(broker, tmp_path / "copy", "fillers")) == count
+    restored = start_broker(folder=tmp_path / "copy")
+    connection = pika.BlockingConnection(restored.parameters())
+    channel = connection.channel()
+    for _ in range(count):
+        assert channel.basic_get("fillers", auto_ack=True)[2] == FILLER
+    assert channel.basic_get("fillers")[0] is None
+    connection.close()
 
 
 def test_what_the_broker_has_no_use_for_is_refused(start_broker, tmp_path):
