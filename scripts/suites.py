@@ -266,7 +266,8 @@ def suite_failures(tally):
 
 def suite_scale(tally):
     """Figures beside their goals; only what is far off fails."""
-    run_pytest(tally, "tests/scale", build("release") / "godwit", 1)
+    run_pytest(tally, "tests/scale", build("release") / "godwit", 1, minutes=90,
+               GODWIT_SCALE_QUEUES="1000000", GODWIT_SCALE_MESSAGES="10000000")
     print("\n".join(re.findall(r"^figure: .*$", tally.text(), re.M)), flush=True)
 
 

@@ -9,7 +9,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path += [str(ROOT / "tests" / folder) for folder in ("clients", "conformance", "failures")]
 
-from node import Node  # noqa: E402  the folders above are needed for it
+from beside import prefer  # noqa: E402  the folders above are needed for them
+from node import Node  # noqa: E402
 
 
 @pytest.fixture
@@ -20,6 +21,13 @@ def node(tmp_path):
     yield made
     if made.is_running:
         made.stop()
+
+
+@pytest.fixture
+def quick(node):
+    """A node that the kernel lets go first."""
+    prefer(node.process)
+    return node
 
 
 @pytest.fixture

@@ -8,17 +8,14 @@ import select
 import struct
 import time
 
+from beside import resident_bytes
 from wire import METHOD, Client, method_frame
 
 QUEUES = int(os.environ.get("GODWIT_SCALE_QUEUES", "50000"))
 DECLARE_OK = struct.pack(">HH", 50, 11)
 SEND_BYTES = 1 << 16
 WAIT_SECONDS_MAX = 120
-
-
-def resident_bytes(node):
-    with open(f"/proc/{node.process.pid}/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+START_SECONDS_MAX = 5
 
 
 def files_open(node):
@@ -70,7 +67,9 @@ def test_idle_durable_queues(node, figure):
     each = (resident_bytes(node) - before) / QUEUES
     more_files = len(list(node.folder.rglob("*"))) - files
     figure("durable queues declared", QUEUES / seconds, "per second", "10,000")
+    whole = resident_bytes(node) / 2**20
     figure("resident memory of an idle durable queue", each, "bytes", "at most 1,024")
+    figure(f"resident memory with {QUEUES:,} of them", whole, "MiB", "at most 1,024 with a million")
     figure(f"files for {QUEUES:,} queues", more_files, "", "none")
     assert more_files <= 3 and files_open(node) - opened <= 3
     node.kill()
@@ -78,7 +77,12 @@ def test_idle_durable_queues(node, figure):
     node.start()
     seconds_to_ready = time.monotonic() - began
     check_there(node)
-    figure(f"start with {QUEUES:,} durable queues after kill -9", seconds_to_ready, "s", "below 1")
+    figure(f"start with {QUEUES:,} durable queues after kill -9", seconds_to_ready, "s",
+           "below 5 with a million")
+    figure("resident memory after that", resident_bytes(node) / 2**20, "MiB",
+           "at most 1,024 with a million")
+    assert each <= 1074 and resident_bytes(node) <= 2**26 + 1074 * QUEUES
+    assert seconds_to_ready <= START_SECONDS_MAX + QUEUES / 100_000
     restarted = (resident_bytes(node) - before) / QUEUES
     figure("resident memory of an idle durable queue after that", restarted, "bytes",
            "at most 1,024")

@@ -14,8 +14,8 @@ import pytest
 from wire import Client
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-MESSAGES = int(os.environ.get("GODWIT_SCALE_MESSAGES", "10000000"))
-BYTES = int(os.environ.get("GODWIT_SCALE_BYTES", "100"))
+MESSAGES = int(os.environ.get("GODWIT_SCALE_LONG", "10000000"))
+BYTES = int(os.environ.get("GODWIT_SCALE_LONG_BYTES", "100"))
 MIB = 1 << 20
 JOURNAL_BUDGET = 512 * MIB  # the default
 QUEUE = "long"
