@@ -501,7 +501,8 @@ static void end_reading(struct pager *pager, struct reading *reading, struct que
 
 struct kept_file *pager_next_file(struct kept_file *file) {
     const struct archive *archive = file->archive;
-    if (file->segment || file == archive->current) return NULL;
+    /* One that is kept is in the list of segments before it is one; it is whole. */
+    if (file->segment || file->kept || file == archive->current) return NULL;
     if (file->past) return file->next;
     struct list_node *node = file->in_archive.next;
     bool last = node == &archive->files.head;

@@ -64,6 +64,18 @@ static struct message *walk_bytes(
 }
 
 /* Walks through the file from a place on. */
+/* Memory for a whole file: many are read, and one run is one process. */
+static uint8_t *room_for(uint64_t size) {
+    static uint8_t *memory;
+    static uint64_t capacity;
+    if (size > capacity) {
+        disk_memory_free(memory);
+        memory = disk_memory_new(size);
+        capacity = size;
+    }
+    return memory;
+}
+
 static struct message *walk(
     struct world *world, struct search *search, const struct pager_place *place) {
     struct disk *disk = vault_reader(world->vault);
@@ -71,7 +83,7 @@ static struct message *walk(
     if (disk_open(disk, place->name, &file) != 0) return NULL;
     uint64_t size = 0;
     check(disk_size(disk, file, &size) == 0);
-    uint8_t *bytes = disk_memory_new(size);
+    uint8_t *bytes = room_for(size);
     struct message *message = NULL;
     if (disk_read(disk, file, 0, bytes, size) == 0) {
         struct page page = {.end = place->end, .file_id = place->file_id};
@@ -79,7 +91,6 @@ static struct message *walk(
         page_begin(&page, bytes_of(bytes, size), 0, place->offset);
         message = walk_bytes(world, search, &page, bytes_of(bytes, size));
     }
-    disk_memory_free(bytes);
     disk_close(disk, file);
     return message;
 }
