@@ -49,7 +49,7 @@
 #define SWARM_DISK_FEATURES                                                                        \
     FEATURE(long_queues, 25)                                                                       \
     FEATURE(short_memory, 30)                                                                      \
-    FEATURE(bad_sectors, 35)
+    FEATURE(bad_sectors, 45)
 
 struct swarm {
     uint32_t shards;

@@ -241,7 +241,7 @@ void vault_step(struct vault *vault) {
         return;
     }
     if (faults && prng_below(storage, 150) == 0) arm_fault(vault);
-    if (vault->world->swarm.bad_sectors && prng_below(storage, 40) == 0)
+    if (vault->world->swarm.bad_sectors && prng_below(storage, 12) == 0)
         platter_sicken(&vault->platter);
     if (vault->world->step < vault->full_until) vault->platter.fault = SIM_NO_SPACE;
     (void)complete(
