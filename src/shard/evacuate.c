@@ -137,7 +137,6 @@ static void copy_message(
         move = split_move(retirement, target->seq);
     retirement->move_bytes += message_cost(message);
     if (retirement->shares) {
-        move->move.put++;
         copy_shared(retirement, move, message, target);
         return;
     }
@@ -147,7 +146,6 @@ static void copy_message(
         move = split_move(retirement, target->seq);
     if (!move->move.to) move->move.at = offset;
     move->move.to = building->file;
-    move->move.put++;
 }
 
 /* The move that a former turn has begun and not ended, or a new one. */
@@ -245,7 +243,6 @@ static bool next_unsettled(const struct queue_slot *slot, uint64_t *seq, uint64_
 static void spans_put_run(
     struct spans *spans, const struct queue_slot *slot, uint32_t at, uint64_t seq) {
     const struct stay *stay = &slot->shelf->stays[at];
-    if (!stay_has_dead(stay)) return;
     uint64_t end = min_u64(shelf_end(slot->shelf, at), queue_next_seq(slot->queue));
     seq = max_u64(seq, stay->first_seq);
     if (seq >= end || stay->live == end - seq) return;

@@ -80,9 +80,11 @@ static void choose_file(struct evacuation *evacuation, struct kept_file *file) {
 }
 
 /* Where much has been settled here and there, what says so comes to much, and is put again for
- * every file that goes. Then files in which nothing is settled are worth a copy. */
-static bool facts_are_dear(const struct keeper *keeper) {
-    return keeper->retirement.fact_bytes > keeper->settings.file_bytes / FACTS_PART;
+ * every file that goes. When that is more than is won, files wait until there are twice as many. */
+static void weigh_facts(struct retirement *retirement, uint32_t files) {
+    bool dear = retirement->fact_bytes > retirement->keeper->settings.file_bytes / FACTS_PART;
+    retirement->files_dear = dear ? 2 * files : 0;
+    retirement->fact_bytes = 0;
 }
 
 /* How many queues the file's living messages belong to, as if all had the same number of them;
@@ -108,7 +110,6 @@ static bool is_worth_keeping(const struct archive *archive, const struct kept_fi
     if (!file->whole) return false;
     if (file->broken) return true;
     if (live == 0) return false;
-    if (facts_are_dear(keeper) && live < file->messages) return false;
     if (atomic_load_explicit(&part->live, memory_order_relaxed) != live) return false;
     if (live * 100 < file->messages * KEEP_LIVE_PERCENT_MIN) return false;
     uint64_t bytes = file->put_bytes / file->messages * live;
@@ -124,6 +125,9 @@ static bool choose_journal_file(struct archive *archive, struct evacuation *evac
     uint32_t count = 0;
     list_for (struct kept_file, left, &archive->files, in_archive)
         count++;
+    if (archive->number == archive->keeper->archives[0].number &&
+        count < archive->keeper->retirement.files_dear)
+        return false;
     bool over = count >= archive->keeper->settings.files_budget;
     if (!over && kept_file_live(file) != 0) return false;
     if (journal_oldest(archive->journal) != file->number) {
@@ -144,9 +148,6 @@ static uint64_t live_bytes(const struct kept_file *segment) {
 }
 
 static bool is_worth_copying(const struct kept_file *segment) {
-    const struct keeper *keeper = segment->archive->keeper;
-    bool has_dead = kept_file_live(segment) < segment->messages;
-    if (!segment->broken && has_dead && facts_are_dear(keeper)) return true;
     if (segment->broken) return false;
     return live_bytes(segment) * 100 < segment->bytes * LIVE_PERCENT_MAX;
 }
@@ -178,8 +179,7 @@ static bool choose_segments(struct archive *archive, struct evacuation *evacuati
     if (evacuation->file_count != 0) return true;
     uint64_t garbage = bytes - min_u64(living, bytes);
     uint64_t garbage_min = archive->keeper->settings.limits.garbage_bytes_min;
-    bool enough = garbage >= garbage_min && garbage * 100 >= living * GARBAGE_PERCENT_MIN;
-    if (!enough && !facts_are_dear(archive->keeper)) return false;
+    if (garbage < garbage_min || garbage * 100 < living * GARBAGE_PERCENT_MIN) return false;
     choose_segments_to_copy(archive, evacuation);
     return evacuation->file_count != 0;
 }
@@ -203,11 +203,6 @@ static void send_evacuation(struct retirement *retirement) {
     }
 }
 
-static bool choose_first(struct archive *archive, struct evacuation *evacuation) {
-    if (facts_are_dear(archive->keeper) && choose_segments(archive, evacuation)) return true;
-    return choose_journal_file(archive, evacuation) || choose_segments(archive, evacuation);
-}
-
 /* Looking at all files takes time: it is done when something has changed, and not every turn. */
 static void choose(struct retirement *retirement) {
     struct keeper *keeper = retirement->keeper;
@@ -218,7 +213,8 @@ static void choose(struct retirement *retirement) {
         struct archive *archive = &keeper->archives[i];
         /* Of a journal that has stopped nothing can be given back: it cannot say so. */
         if (journal_stopped(archive->journal)) continue;
-        if (choose_first(archive, &retirement->evacuation)) {
+        if (choose_journal_file(archive, &retirement->evacuation) ||
+            choose_segments(archive, &retirement->evacuation)) {
             send_evacuation(retirement);
             return;
         }
@@ -283,6 +279,10 @@ void retirement_on_evacuated(struct retirement *retirement, struct evacuation *e
         return;
     }
     struct archive *archive = evacuation->files[0]->archive;
+    uint32_t left = 0;
+    list_for (struct kept_file, file, &archive->files, in_archive)
+        left++;
+    if (archive == &retirement->keeper->archives[0]) weigh_facts(retirement, left);
     retirement->release = RELEASE_RECORDING;
     retirement->manifest_position = 0;
     for (uint32_t i = 0; i < evacuation->file_count; i++) {

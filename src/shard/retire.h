@@ -92,6 +92,7 @@ struct retirement {
     bool failed;         /* a segment could not be written */
     bool failing;        /* which has been said; cleared by one that could */
     uint64_t fact_bytes; /* of settled spans that were put again for the last job */
+    uint32_t files_dear; /* its own journal's files are left alone while there are fewer */
     bool broken;         /* something that lives could not be read */
     struct retrieval retrieval;
     struct fifo buildings; /* struct building * */

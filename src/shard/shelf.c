@@ -73,10 +73,6 @@ bool shelf_lives_in_past(const struct shelf *shelf) {
     return false;
 }
 
-bool stay_has_dead(const struct stay *stay) {
-    return stay->put == 0 || stay->live != stay->put;
-}
-
 uint64_t shelf_live_in(const struct shelf *shelf, const struct kept_file *file) {
     uint64_t live = 0;
     for (uint32_t i = 0; i < shelf->count; i++)
@@ -115,7 +111,6 @@ void shelf_put(struct shelf *shelf, uint64_t seq, uint64_t count, const struct s
         *last = (struct stay){.first_seq = seq, .file = place->file, .at = place->at};
         shelf_touch(shelf, place->file, shard);
     }
-    if (!place->file->past) last->put += count;
     last->live += count;
     add_live(place->file, shard, count);
 }
@@ -227,7 +222,6 @@ void shelf_leave(struct shelf *shelf, uint64_t seq, uint64_t live, struct kept_f
     check(shelf->stays[at].file == from);
     if (shelf->stays[at].first_seq != seq) {
         split_at(shelf, seq);
-        shelf->stays[at].put = 0;
         shelf->stays[at].live -= live;
         shelf->stays[++at].live = live;
     }
@@ -257,7 +251,6 @@ void shelf_apply_move(struct shelf *shelf, const struct shelf_move *move, uint32
         check(move->live == all);
     }
     stay->live = move->live;
-    stay->put = move->put;
     stay->file = move->to;
     stay->at = move->at;
     take_live(move->from, shard, move->live);

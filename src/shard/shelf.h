@@ -70,7 +70,6 @@ uint64_t kept_file_live(const struct kept_file *file);
 struct stay {
     uint64_t first_seq;
     uint64_t live;
-    uint64_t put; /* so many were put there, dead ones included; 0: it is not known */
     struct kept_file *file;
     uint64_t
         at; /* nothing of it is before: an offset; in a file of this run's journal a position */
@@ -150,9 +149,6 @@ uint32_t shelf_find(const struct shelf *shelf, uint64_t seq);
 /* How many of its messages live in the file. */
 uint64_t shelf_live_in(const struct shelf *shelf, const struct kept_file *file);
 
-/* Whether the file may hold messages of the run that are settled. */
-bool stay_has_dead(const struct stay *stay);
-
 /* Where the run `at` ends. */
 uint64_t shelf_end(const struct shelf *shelf, uint32_t at);
 
@@ -164,7 +160,6 @@ struct shelf_move {
     uint64_t first_seq;
     uint64_t end_seq;
     uint64_t live; /* messages of it that live */
-    uint64_t put;  /* were put there: some may have been settled since */
 };
 
 /* Carries it out; what is left of the run becomes one of its own. Moves of one run come in

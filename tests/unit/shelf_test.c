@@ -96,9 +96,9 @@ static void a_run_moves_in_parts(void **state) {
     put(f, 10, 20, 0);
     put(f, 20, 30, 1);
     shelf_drop(f->shelf, 12, 1, SHARD);
-    struct shelf_move first = {f->files[0], f->files[2], 4096, 10, 15, 4, 4};
+    struct shelf_move first = {f->files[0], f->files[2], 4096, 10, 15, 4};
     shelf_apply_move(f->shelf, &first, SHARD);
-    struct shelf_move second = {f->files[0], f->files[3], 8192, 15, 20, 5, 5};
+    struct shelf_move second = {f->files[0], f->files[3], 8192, 15, 20, 5};
     shelf_apply_move(f->shelf, &second, SHARD);
     assert_int_equal(f->shelf->count, 3);
     assert_int_equal(kept_file_live(f->files[0]), 0);
