@@ -432,6 +432,9 @@ static enum page_step take_piece(
             take_record(pager, reading, slot);
             continue;
         }
+        step = page_pass(page);
+        if (step == PAGE_RECORD) continue;
+        if (step == PAGE_MORE) return step;
         /* Behind what is not what was written a frame may begin. */
         uint64_t next = (page->at / DISK_BLOCK_BYTES + 1) * DISK_BLOCK_BYTES;
         if (next >= page->end) return PAGE_END;

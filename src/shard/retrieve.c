@@ -175,6 +175,9 @@ static enum page_step take_piece(struct retrieval *retrieval) {
     enum page_step step;
     while ((step = page_next(page)) == PAGE_RECORD || step == PAGE_BAD) {
         if (step == PAGE_BAD) {
+            step = page_pass(page);
+            if (step == PAGE_RECORD) continue;
+            if (step == PAGE_MORE) return step;
             uint64_t next = (page->at / DISK_BLOCK_BYTES + 1) * DISK_BLOCK_BYTES;
             if (next >= page->end) return PAGE_END;
             page_begin(page, bytes, request->offset, next);

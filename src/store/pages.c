@@ -70,9 +70,14 @@ static void skip_padding(struct page *page) {
     page->frame_wanted = true;
 }
 
+/* What the record at the place claims to take, with its padding; the length is in the piece. */
+static uint64_t claimed_size(const uint8_t *at) {
+    return ((uint64_t)le_get_u32(at + LENGTH_AT) + 7) & ~(uint64_t)7;
+}
+
 /* Takes the record at the place, of which at least the length is in the piece. */
 static enum page_step take_record(struct page *page) {
-    uint64_t size = ((uint64_t)le_get_u32(place(page) + LENGTH_AT) + 7) & ~(uint64_t)7;
+    uint64_t size = claimed_size(place(page));
     if (size < RECORD_HEADER_BYTES || size > RECORD_BYTES_MAX) return PAGE_BAD;
     uint64_t frame_left = page->frame_end ? page->frame_end - page->at : size;
     if (size > frame_left) return PAGE_BAD;
@@ -108,4 +113,22 @@ enum page_step page_next(struct page *page) {
         bool known = step != PAGE_RECORD || (page->view.type & RECORD_IGNORABLE) == 0;
         if (known) return step;
     }
+}
+
+enum page_step page_pass(struct page *page) {
+    uint64_t frame_left = page->frame_end > page->at ? page->frame_end - page->at : 0;
+    if (frame_left == 0 || page->records_left == 0) return PAGE_BAD;
+    if (left(page) < frame_left) return more(page, frame_left);
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < page->records_left; i++) {
+        if (frame_left - at < LENGTH_END) return PAGE_BAD;
+        uint64_t size = claimed_size(place(page) + at);
+        if (size < RECORD_HEADER_BYTES || size > frame_left - at) return PAGE_BAD;
+        at += size;
+    }
+    /* Only padding is behind the last one. */
+    if (frame_left - at >= JOURNAL_FRAME_BLOCK_BYTES) return PAGE_BAD;
+    page->at += claimed_size(place(page));
+    page->records_left--;
+    return PAGE_RECORD;
 }

@@ -43,4 +43,10 @@ void page_continue(struct page *page, struct bytes bytes, uint64_t offset);
  * anything but PAGE_RECORD the same again, until page_continue. */
 enum page_step page_next(struct page *page) MUST_USE;
 
+/* After PAGE_BAD: steps over a record that is not what was written, when it is in a frame whose
+ * header was met, and the lengths of those behind it lead to the frame's end. PAGE_RECORD when it
+ * has; PAGE_MORE when the piece does not reach that end; PAGE_BAD when the next record cannot be
+ * found like this. */
+enum page_step page_pass(struct page *page) MUST_USE;
+
 #endif

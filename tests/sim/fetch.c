@@ -50,6 +50,7 @@ static struct message *walk_bytes(
     struct message *message = NULL;
     while (!message) {
         enum page_step step = page_next(page);
+        if (step == PAGE_BAD && search->spoilt && page_pass(page) == PAGE_RECORD) continue;
         uint64_t next = (page->at / DISK_BLOCK_BYTES + 1) * DISK_BLOCK_BYTES;
         if (step == PAGE_BAD && search->spoilt && next < page->end) {
             page_begin(page, bytes, 0, next);

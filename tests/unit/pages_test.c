@@ -144,6 +144,68 @@ static void what_is_wrong_is_told(void **state) {
     file_deinit(&file);
 }
 
+/* How many records are met in a file of which one is bad. */
+static uint64_t count_around_bad(const struct file *file) {
+    struct page page = {.end = file->size, .file_id = FILE_ID};
+    page_begin(&page, piece_at(file, 0, file->size), 0, SEGMENT_FRAMES_AT);
+    uint64_t count = 0;
+    enum page_step step;
+    while ((step = page_next(&page)) == PAGE_RECORD || step == PAGE_BAD) {
+        count += step == PAGE_RECORD;
+        if (step == PAGE_BAD && page_pass(&page) != PAGE_RECORD) break;
+    }
+    return step == PAGE_END ? count : 0;
+}
+
+static void a_bad_record_is_passed_over(void **state) {
+    (void)state;
+    struct file file;
+    file_init(&file);
+    for (uint64_t i = 0; i < RECORDS; i += 11) {
+        uint8_t *record = file.bytes + file.at[i];
+        record[20] ^= 4;
+        assert_int_equal(count_around_bad(&file), RECORDS - 1);
+        record[20] ^= 4;
+        /* Not when its length is wrong, or another one's. */
+        record[4] ^= 8;
+        assert_int_equal(count_around_bad(&file), 0);
+        record[4] ^= 8;
+        memset(record, 0xff, 8);
+        assert_int_equal(count_around_bad(&file), 0);
+        struct page page = {.end = file.size, .file_id = FILE_ID};
+        page_begin(&page, piece_at(&file, 0, file.size), 0, SEGMENT_FRAMES_AT);
+        while (page_next(&page) == PAGE_RECORD) {
+        }
+        assert_int_equal(page_pass(&page), PAGE_BAD);
+        file_deinit(&file);
+        file_init(&file);
+    }
+    file_deinit(&file);
+}
+
+/* The frame's end has to be in the piece. */
+static void a_piece_may_be_too_small_to_pass(void **state) {
+    (void)state;
+    struct file file;
+    file_init(&file);
+    file.bytes[file.at[3] + 20] ^= 1;
+    struct page page = {.end = file.size, .file_id = FILE_ID};
+    page_begin(&page, piece_at(&file, 0, PIECE), 0, SEGMENT_FRAMES_AT);
+    while (page_next(&page) == PAGE_RECORD) {
+    }
+    assert_int_equal(page_pass(&page), PAGE_MORE);
+    page_continue(&page, piece_at(&file, 0, file.at[3] + page.needed), 0);
+    assert_int_equal(page_next(&page), PAGE_BAD);
+    assert_int_equal(page_pass(&page), PAGE_RECORD);
+    assert_int_equal(page_next(&page), PAGE_RECORD);
+    assert_int_equal(page.record_at, file.at[4]);
+    /* One of which no frame is known cannot be passed. */
+    page_begin(&page, piece_at(&file, 0, file.size), 0, file.at[3]);
+    assert_int_equal(page_next(&page), PAGE_BAD);
+    assert_int_equal(page_pass(&page), PAGE_BAD);
+    file_deinit(&file);
+}
+
 /* A message may be such that it lies at a block's beginning and looks like a header there, but for
  * the file's id. */
 static void a_record_is_no_frame(void **state) {
@@ -194,6 +256,8 @@ int main(void) {
         cmocka_unit_test(records_are_met_from_every_place),
         cmocka_unit_test(the_end_is_where_the_caller_says),
         cmocka_unit_test(what_is_wrong_is_told),
+        cmocka_unit_test(a_bad_record_is_passed_over),
+        cmocka_unit_test(a_piece_may_be_too_small_to_pass),
         cmocka_unit_test(a_record_is_no_frame),
         cmocka_unit_test(newer_records_are_passed_or_told),
     };
