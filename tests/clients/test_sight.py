@@ -63,13 +63,15 @@ def test_reading_is_all_there_is(sight, method):
 
 
 def test_memory_alarm_is_bad_health(start_broker):
-    broker = start_broker("vm_memory_high_watermark.absolute = 2MiB\n")
+    broker = start_broker("vm_memory_high_watermark.absolute = 256MiB\n")
     sight = Sight(broker.process)
     assert sight.request("/health", user=None)[0] == 200
     connection = pika.BlockingConnection(broker.parameters())
     channel = connection.channel()
     channel.queue_declare("full")
-    for _ in range(40):
+    for _ in range(3000):  # until the broker reads no more: pika would wait for ever
+        if sight.request("/health", user=None)[0] == 503:
+            break
         channel.basic_publish("", "full", b"x" * 100_000)
     until(lambda: sight.request("/health", user=None)[0] == 503,
           lambda slice_s: connection.process_data_events(slice_s), what="the alarm")
