@@ -200,7 +200,7 @@ void vhost_end_room(struct vhost_room *room);
 
 /* True when an EXCHANGE_DELETE that will be accepted, or the removal of a queue (QUEUE_DELETE),
  * takes very many bindings along. Then vhost_thin takes some of them away before, so that the lock
- * is not held for all of them at once. */
+ * is not held for all of them at once. The change has to follow: it raises the generation. */
 bool vhost_takes_many(const struct vhost *vhost, const struct change *change);
 void vhost_thin(struct vhost *vhost, const struct change *change);
 

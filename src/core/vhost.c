@@ -252,13 +252,15 @@ void vhost_remove_exchange(struct vhost *vhost, struct exchange *exchange) {
     drop_doomed(vhost, &doomed);
 }
 
-/* ---- thinning ---- */
+/* ---- thinning ----
+ *
+ * The generation is left to the change that follows. Until then routes that are cached stand as
+ * they are, and nobody has to look for them anew after each slice. */
 
 void vhost_thin_exchange(struct vhost *vhost, struct exchange *exchange, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
         unbind(vhost, LIST_ENTRY(list_first(&exchange->bindings), struct binding, in_source));
     check(!list_empty(&exchange->bindings));
-    raise_generation(vhost);
 }
 
 void vhost_thin_queue(struct vhost *vhost, struct bound_queue *queue, uint32_t count) {
@@ -269,7 +271,7 @@ void vhost_thin_queue(struct vhost *vhost, struct bound_queue *queue, uint32_t c
         unbind_and_doom(vhost, LIST_ENTRY(first, struct binding, in_destination), &doomed);
     }
     check(!list_empty(&queue->bindings));
-    drop_doomed(vhost, &doomed);
+    if (!list_empty(&doomed)) drop_doomed(vhost, &doomed);
 }
 
 /* ---- the end ---- */

@@ -116,32 +116,28 @@ def consuming(node, channels):
     return client
 
 
-def cancel_all(node, client):
+def cancel_all(client):
     client.each("basic.cancel", ({"consumer_tag": f"c{n}"} for n in range(CONSUMERS)),
                 basic_cancel_ok=CONSUMERS)
-    leave(node, client)
+    leave(client)
 
 
-def delete_their_queue(node, client):
+def delete_their_queue(client):
     client.send(1, "queue.delete", queue="crowd")
     client.ask([], queue_delete_ok=1, basic_cancel=CONSUMERS)
-    leave(node, client)
+    leave(client)
 
 
-def give_each_ten(node, client):
-    sender = Crowd(node)
-    sender.ask(messages(["crowd"] * 10 * CONSUMERS))
-    client.ask([], basic_deliver=10 * CONSUMERS)
-    sender.disconnect()
-    leave(node, client)
+def give_each_ten(client):
+    client.ask(messages(["crowd"] * 10 * CONSUMERS), basic_deliver=10 * CONSUMERS)
+    leave(client)
 
 
 @pytest.mark.parametrize("channels, end", [
     (1, cancel_all), (1, leave), (CHANNELS, leave), (1, delete_their_queue), (1, give_each_ten),
 ], ids=lambda value: getattr(value, "__name__", value))
 def test_consumers_of_one_queue(quick, figure, channels, end):
-    found = measure(quick, lambda: consuming(quick, channels), lambda client: end(quick, client),
-                    seconds=3)
+    found = measure(quick, lambda: consuming(quick, channels), end, seconds=3)
     found.tell(figure, f"{CONSUMERS:,} consumers of a queue, {channels} channels: {end.__name__}")
     found.check()
 

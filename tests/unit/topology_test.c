@@ -275,12 +275,12 @@ static void what_has_many_bindings_is_thinned(void **state) {
             vhost_thin(vhost, &change);
             vhost_check(vhost);
             assert_true(vhost_binding_count(vhost) < before);
-            assert_true(vhost_generation(vhost) > generation);
+            assert_true(vhost_generation(vhost) == generation);
             before = vhost_binding_count(vhost);
-            generation = vhost_generation(vhost);
         }
         assert_in_range(before, 1, MANY / 2);
         MUST(vhost, queues ? CHANGE_QUEUE_DELETE : CHANGE_EXCHANGE_DELETE, queues ? "q" : "x");
+        assert_true(vhost_generation(vhost) > generation);
         assert_int_equal(vhost_binding_count(vhost), 0);
         if (!queues) MUST(vhost, CHANGE_QUEUE_DELETE, "q");
     }
