@@ -67,9 +67,13 @@ class Flow:
         perf = os.path.join(os.path.dirname(node.binary), "godwit-perf")
         self.process = subprocess.Popen(
             [perf, "--port", str(node.port), "-u", "flow", "-s", "16", "-r", str(RATE),
-             "-z", str(seconds), "--json", "--quiet", *(flags or ["-a"])],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+             "-z", str(seconds), "--json", *(flags or ["-a"])],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         prefer(self.process)
+
+    def wait_until_under_way(self):
+        """It says every second how it goes."""
+        assert self.process.stderr.readline(), self.figures()
 
     def figures(self):
         out, _ = self.process.communicate(timeout=FLOW_SECONDS_MAX)
@@ -120,7 +124,7 @@ def measure(node, prepare, act, seconds=4, rounds=ROUNDS, flags=()):
         prepared = prepare()
         found.alone_ms.append(Flow(node, seconds, flags).p99_ms())
         flow = Flow(node, seconds, flags)
-        time.sleep(seconds / 8)  # it has to be under way
+        flow.wait_until_under_way()
         turns = Turns(node)
         began = time.monotonic()
         act(prepared)

@@ -15,6 +15,7 @@ import pytest
 
 from beside import Turns, measure, resident_bytes
 from crowd import Crowd, leave, messages
+from patience import until
 from wire import CAPABILITIES, PROTOCOL_HEADER, method_frame
 
 BINDINGS = int(os.environ.get("GODWIT_SCALE_BINDINGS", "100000"))
@@ -205,8 +206,8 @@ def open_all(node, count):
 def close_all(node, connections):
     for one in connections:
         one.close()
-    while node.sight.metrics()["rabbitmq_connections"] > DESCRIPTORS_SPARE:
-        time.sleep(0.01)
+    until(lambda: node.sight.metrics()["rabbitmq_connections"] <= DESCRIPTORS_SPARE,
+          seconds=WAIT_SECONDS_MAX, what="the end of all connections")
 
 
 def test_connections(quick, figure):
