@@ -113,8 +113,8 @@ int __openat64_2(int directory, const char *path, int flags) {
     return openat64(directory, path, flags);
 }
 
-/* Waits as long as a rule holds writes to these bytes. The file of rules is replaced by another one:
- * that is what wakes. */
+/* Waits as long as a rule holds writes to these bytes. The file of rules is replaced by another
+ * one: that is what wakes. */
 static void wait_while_held(int fd, long from, long to) {
     char folder[TEXT_BYTES], event[EVENT_BYTES];
     if (verdict("hold", fd, from, to) == 0) return;

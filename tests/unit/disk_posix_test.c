@@ -165,6 +165,15 @@ static void remove_name(void *context, const char *name) {
     unlink(path);
 }
 
+/* Nothing is left of it. */
+static void close_owner(struct owner *owner) {
+    assert_int_equal(disk_list(disk_posix_disk(owner->posix), remove_name, owner), 0);
+    disk_posix_close(owner->posix);
+    assert_int_equal(rmdir(owner->directory), 0);
+    pthread_cond_destroy(&owner->rung);
+    pthread_mutex_destroy(&owner->mutex);
+}
+
 static void write_and_recover(enum disk_posix_how how) {
     struct owner owner = {.directory = "journal-test-XXXXXX"};
     pthread_mutex_init(&owner.mutex, NULL);
@@ -198,11 +207,7 @@ static void write_and_recover(enum disk_posix_how how) {
     struct disk_posix_settings settings = {
         .directory = owner.directory, .bell = on_bell, .bell_context = &owner};
     assert_int_equal(disk_posix_open(&settings, &owner.posix), 0);
-    assert_int_equal(disk_list(disk_posix_disk(owner.posix), remove_name, &owner), 0);
-    disk_posix_close(owner.posix);
-    assert_int_equal(rmdir(owner.directory), 0);
-    pthread_cond_destroy(&owner.rung);
-    pthread_mutex_destroy(&owner.mutex);
+    close_owner(&owner);
 }
 
 static void direct_writes_are_read_back(void **state) {
@@ -252,11 +257,7 @@ static void a_file_is_made_once_and_removed_once(void **state) {
         assert_int_equal(disk_open(disk, "one.journal", &file), -ENOENT);
     }
     disk_memory_free(head);
-    assert_int_equal(disk_list(disk, remove_name, &owner), 0);
-    disk_posix_close(owner.posix);
-    assert_int_equal(rmdir(owner.directory), 0);
-    pthread_cond_destroy(&owner.rung);
-    pthread_mutex_destroy(&owner.mutex);
+    close_owner(&owner);
 }
 
 /* Reads one piece and gives the request as it came back. */
@@ -318,11 +319,7 @@ static void pieces_are_read(enum disk_posix_how how) {
     assert_int_equal(request.status, -ENOENT);
     disk_memory_free(into);
     disk_memory_free(head);
-    assert_int_equal(disk_list(disk, remove_name, &owner), 0);
-    disk_posix_close(owner.posix);
-    assert_int_equal(rmdir(owner.directory), 0);
-    pthread_cond_destroy(&owner.rung);
-    pthread_mutex_destroy(&owner.mutex);
+    close_owner(&owner);
 }
 
 static void pieces_are_read_directly_or_not(void **state) {

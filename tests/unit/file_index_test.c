@@ -1,7 +1,6 @@
 /* file_index_test: runs, pieces and facts gathered, given up, written and read; recovering by them.
  */
-#include "tests/store/disk_sim.h"
-#include "unit.h"
+#include "journal_owner.h"
 
 #include "base/memory.h"
 #include "store/file_index.h"
@@ -263,50 +262,20 @@ static void an_empty_file_has_an_index(void **state) {
 
 /* ---- recovering ---- */
 
-struct owner {
-    struct platter platter;
-    struct journal *journal;
-    uint64_t stable;
-    uint64_t now_ms;
-};
-
-static void on_stable(void *context, uint64_t position) {
-    ((struct owner *)context)->stable = position;
-}
-
-static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
-    (void)context;
-    (void)file_no;
-    (void)position;
-}
-
-static void on_trouble(void *context, enum journal_trouble trouble, int error) {
-    (void)context;
-    fail_msg("trouble %d, errno %d", trouble, error);
-}
-
-static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, NULL};
-
 static void turns(struct owner *owner) {
-    for (int i = 0; i < 6; i++) {
-        journal_turn(owner->journal, ++owner->now_ms, 1);
-        platter_complete_all(&owner->platter);
-    }
-    journal_turn(owner->journal, owner->now_ms, 1);
+    owner_turns(owner, 6);
 }
 
 /* A journal with so many full files; each message of 1000 bytes is settled but every tenth. */
 static struct owner *owner_new(uint32_t files, bool unwitnessed, uint64_t *ret_messages) {
-    struct owner *owner = test_malloc(sizeof *owner);
-    memset(owner, 0, sizeof *owner);
-    platter_init(&owner->platter, 1);
+    struct owner *owner = owner_with_disk();
     struct journal_settings settings = {.disk = &owner->platter.ports[0].disk,
         .node_id = "a node",
         .file_bytes = 1024 * 1024,
         .files_spare = 1,
         .unwitnessed = unwitnessed,
         .seed = 7,
-        .calls = &CALLS,
+        .calls = &OWNER_CALLS,
         .context = owner};
     struct journal_past past = {.file_count = 0};
     owner->journal = journal_open(&settings, &past);

@@ -1,8 +1,7 @@
 /* journal_keep_test: journal files that are kept in place, named by a manifest, read back, given
  * up.
  */
-#include "tests/store/disk_sim.h"
-#include "unit.h"
+#include "journal_owner.h"
 
 #include "base/memory.h"
 #include "store/crc.h"
@@ -12,37 +11,8 @@
 
 enum { QUEUE = 5, FILE_BYTES = 128 * 1024, BODY_BYTES = 3000 };
 
-struct owner {
-    struct platter platter;
-    struct journal *journal;
-    uint64_t stable;
-    uint64_t seq; /* the last that was put */
-    uint64_t now_ms;
-};
-
-static void on_stable(void *context, uint64_t position) {
-    ((struct owner *)context)->stable = position;
-}
-
-static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
-    (void)context;
-    (void)file_no;
-    (void)position;
-}
-
-static void on_trouble(void *context, enum journal_trouble trouble, int error) {
-    (void)context;
-    fail_msg("trouble %d, errno %d", trouble, error);
-}
-
-static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, NULL};
-
 static void turns(struct owner *owner) {
-    for (int i = 0; i < 10; i++) {
-        journal_turn(owner->journal, ++owner->now_ms, 1);
-        platter_complete_all(&owner->platter);
-    }
-    journal_turn(owner->journal, owner->now_ms, 1);
+    owner_turns(owner, 10);
 }
 
 static void open_journal(struct owner *owner, const struct journal_past *past) {
@@ -52,7 +22,7 @@ static void open_journal(struct owner *owner, const struct journal_past *past) {
         .file_bytes = FILE_BYTES,
         .files_spare = 1,
         .seed = 7,
-        .calls = &CALLS,
+        .calls = &OWNER_CALLS,
         .context = owner};
     owner->journal = journal_open(&settings, past);
     (void)journal_want_file(owner->journal);
@@ -87,9 +57,7 @@ static void fill(struct owner *owner, uint32_t files) {
 }
 
 static struct owner *owner_new(uint32_t files) {
-    struct owner *owner = test_malloc(sizeof *owner);
-    memset(owner, 0, sizeof *owner);
-    platter_init(&owner->platter, 1);
+    struct owner *owner = owner_with_disk();
     struct journal_past past = {.file_count = 0};
     open_journal(owner, &past);
     fill(owner, files);
@@ -123,6 +91,14 @@ static struct segment_ref keep(struct owner *owner, struct journal_kept *ret_kep
     assert_int_equal(ret_kept->bytes, FILE_BYTES);
     assert_true(ref.index != 0 && ref.index < ref.end);
     return ref;
+}
+
+/* Three files, of which the first is kept; its marks are not wanted. */
+static struct owner *owner_with_kept(struct segment_ref *ret_ref, struct journal_kept *ret_kept) {
+    struct owner *owner = owner_new(3);
+    *ret_ref = keep(owner, ret_kept);
+    mem_free(ret_kept->marks);
+    return owner;
 }
 
 static struct recovery *look(struct owner *owner, bool salvage) {
@@ -207,10 +183,9 @@ static void a_kept_file_is_read_as_a_segment(void **state) {
 /* It is not marked, and not used again, whatever is released behind it. */
 static void a_kept_file_is_left_alone(void **state) {
     (void)state;
-    struct owner *owner = owner_new(3);
     struct journal_kept kept;
-    struct segment_ref ref = keep(owner, &kept);
-    mem_free(kept.marks);
+    struct segment_ref ref;
+    struct owner *owner = owner_with_kept(&ref, &kept);
     struct found before = replay(owner, false);
     for (int i = 0; i < 5; i++) {
         fill(owner, journal_files(owner->journal) + 2);
@@ -235,10 +210,9 @@ static struct sim_file *file_of(struct owner *owner, const char *name) {
 /* Neither missed nor taken for anything else, even before a header says where the chain begins. */
 static void one_that_was_given_up_is_left_over(void **state) {
     (void)state;
-    struct owner *owner = owner_new(3);
     struct journal_kept kept;
-    (void)keep(owner, &kept);
-    mem_free(kept.marks);
+    struct segment_ref ref;
+    struct owner *owner = owner_with_kept(&ref, &kept);
     uint64_t kept_pubs = replay(owner, false).kept_pubs;
     uint64_t all = replay(owner, false).pubs;
     name_files(owner, NULL, 0, 1);
@@ -266,10 +240,9 @@ static struct recover_damage damage_of(struct owner *owner) {
 
 static void damage_in_it_is_told_and_the_rest_is_saved(void **state) {
     (void)state;
-    struct owner *owner = owner_new(3);
     struct journal_kept kept;
-    (void)keep(owner, &kept);
-    mem_free(kept.marks);
+    struct segment_ref ref;
+    struct owner *owner = owner_with_kept(&ref, &kept);
     struct found whole = replay(owner, false);
     struct sim_file *file = file_of(owner, kept.name);
     for (uint64_t at = FILE_FRAMES_AT; at < kept.end; at += 997) {
@@ -299,10 +272,9 @@ static void damage_in_it_is_told_and_the_rest_is_saved(void **state) {
 /* Where nobody knows what the last manifest says, what may have been kept is given. */
 static void in_doubt_everything_is_given(void **state) {
     (void)state;
-    struct owner *owner = owner_new(3);
     struct journal_kept kept;
-    (void)keep(owner, &kept);
-    mem_free(kept.marks);
+    struct segment_ref ref;
+    struct owner *owner = owner_with_kept(&ref, &kept);
     uint64_t all = replay(owner, false).pubs;
     name_files(owner, NULL, 0, 1);
     fill(owner, journal_files(owner->journal) + 1);
@@ -325,10 +297,9 @@ static void in_doubt_everything_is_given(void **state) {
 /* A new life: the journal knows nothing of the file, and has no more to say of where it begins. */
 static void a_new_life_has_it_still(void **state) {
     (void)state;
-    struct owner *owner = owner_new(3);
     struct journal_kept kept;
-    struct segment_ref ref = keep(owner, &kept);
-    mem_free(kept.marks);
+    struct segment_ref ref;
+    struct owner *owner = owner_with_kept(&ref, &kept);
     struct found before = replay(owner, false);
     for (int life = 0; life < 3; life++) {
         platter_power_loss(&owner->platter);

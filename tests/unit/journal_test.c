@@ -47,6 +47,17 @@ static void turn(struct owner *owner) {
     journal_turn(owner->journal, owner->now_ms, owner->now_ms);
 }
 
+/* There is room again, and time to notice it. */
+static void make_room(struct owner *owner) {
+    owner->platter.fault = SIM_NO_FAULT;
+    for (int i = 0; i < 20; i++) {
+        owner->now_ms += JOURNAL_MAKE_MS;
+        turn(owner);
+        platter_complete_all(&owner->platter);
+        turn(owner);
+    }
+}
+
 /* Completes one write and lets the journal know. */
 static void complete(struct owner *owner) {
     assert_true(platter_complete(&owner->platter.ports[0], false));
@@ -290,13 +301,7 @@ static void without_a_file_everything_waits(void **state) {
     assert_true(owner->troubles[JOURNAL_MAKE_FAILED] > 0);
     assert_true(owner->stable < 40);
     uint64_t stable = owner->stable;
-    owner->platter.fault = SIM_NO_FAULT;
-    for (int i = 0; i < 20; i++) {
-        owner->now_ms += JOURNAL_MAKE_MS;
-        turn(owner);
-        platter_complete_all(&owner->platter);
-        turn(owner);
-    }
+    make_room(owner);
     assert_true(stable < 40);
     assert_int_equal(owner->stable, 40);
     assert_int_equal(owner->troubles[JOURNAL_MADE], 1);
@@ -332,13 +337,7 @@ static void what_is_kept_aside_is_used_last(void **state) {
     assert_true(owner->troubles[JOURNAL_MAKE_FAILED] > 0);
     assert_int_equal(owner->troubles[JOURNAL_MADE], 0);
     assert_true(journal_starved(owner->journal));
-    owner->platter.fault = SIM_NO_FAULT;
-    for (int i = 0; i < 20; i++) {
-        owner->now_ms += JOURNAL_MAKE_MS;
-        turn(owner);
-        platter_complete_all(&owner->platter);
-        turn(owner);
-    }
+    make_room(owner);
     assert_int_equal(owner->stable, 80);
     assert_int_equal(owner->troubles[JOURNAL_MADE], 1);
     owner_free(owner);

@@ -1,39 +1,7 @@
 /* queue_away_test: messages of a queue that are on disk only: how they go, come back and end. */
-#include "unit.h"
+#include "kept_queue.h"
 
-#include "base/memory.h"
-#include "core/queue.h"
 #include "core/queue_state.h"
-
-struct fixture {
-    struct message_pool *pool;
-    struct queue *queue;
-    struct settlements settlements;
-    struct credit credit;
-    struct effects effects;
-};
-
-static int set_up(void **state) {
-    struct fixture *f = NEW(struct fixture);
-    f->pool = message_pool_new(0);
-    f->queue = queue_new(1, &(struct queue_settings){0}, f->pool);
-    queue_keep(f->queue, &f->settlements);
-    queue_allow(f->queue, UINT64_MAX);
-    credit_init(&f->credit, 1 << 30);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    struct fixture *f = *state;
-    queue_check(f->queue);
-    queue_free(f->queue);
-    assert_int_equal(message_pool_count(f->pool), 0);
-    settlements_deinit(&f->settlements);
-    message_pool_free(f->pool);
-    mem_free(f);
-    return 0;
-}
 
 /* ---- what is done to the queue */
 
@@ -54,21 +22,6 @@ static void enqueue(struct fixture *f, bool persistent) {
 static void fill(struct fixture *f, uint64_t count) {
     for (; count != 0; count--)
         enqueue(f, true);
-}
-
-static void drop_effects(struct fixture *f) {
-    for (uint32_t i = 0; i < f->effects.count; i++)
-        message_unref(f->pool, f->effects.list[i].message);
-    f->effects.count = 0;
-}
-
-static void apply_range(
-    struct fixture *f, enum op_kind kind, uint8_t flags, uint64_t seq, uint32_t count) {
-    struct op op = {.kind = (uint8_t)kind, .flags = flags};
-    op.range.seq = seq;
-    op.range.count = count;
-    queue_apply(f->queue, &op, NULL, &f->effects);
-    queue_check(f->queue);
 }
 
 static void settle(struct fixture *f, uint64_t seq, uint32_t count) {

@@ -1,37 +1,5 @@
 /* queue_kept_test: what a queue that is kept on disk notes, and how it is put back. */
-#include "unit.h"
-
-#include "base/memory.h"
-#include "core/queue.h"
-
-struct fixture {
-    struct message_pool *pool;
-    struct queue *queue;
-    struct settlements settlements;
-    struct credit credit;
-    struct effects effects;
-};
-
-static int set_up(void **state) {
-    struct fixture *f = NEW(struct fixture);
-    f->pool = message_pool_new(0);
-    f->queue = queue_new(1, &(struct queue_settings){0}, f->pool);
-    queue_keep(f->queue, &f->settlements);
-    queue_allow(f->queue, UINT64_MAX);
-    credit_init(&f->credit, 1 << 30);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    struct fixture *f = *state;
-    queue_check(f->queue);
-    queue_free(f->queue);
-    settlements_deinit(&f->settlements);
-    message_pool_free(f->pool);
-    mem_free(f);
-    return 0;
-}
+#include "kept_queue.h"
 
 static struct message *new_message(struct fixture *f, bool persistent) {
     struct bytes none = bytes_of(NULL, 0);
@@ -45,23 +13,10 @@ static void enqueue(struct fixture *f, bool persistent) {
     queue_apply(f->queue, &op, NULL, &f->effects);
 }
 
-static void drop_effects(struct fixture *f) {
-    for (uint32_t i = 0; i < f->effects.count; i++)
-        message_unref(f->pool, f->effects.list[i].message);
-    f->effects.count = 0;
-}
-
 static void get(struct fixture *f, bool no_ack) {
     struct op op = {.kind = OP_GET, .flags = no_ack ? OP_NO_ACK : 0};
     queue_apply(f->queue, &op, NULL, &f->effects);
     drop_effects(f);
-}
-
-static void apply_range(struct fixture *f, enum op_kind kind, uint64_t seq, uint32_t count) {
-    struct op op = {.kind = (uint8_t)kind};
-    op.range.seq = seq;
-    op.range.count = count;
-    queue_apply(f->queue, &op, NULL, &f->effects);
 }
 
 static void pump(struct fixture *f) {
@@ -99,10 +54,10 @@ static void settling_notes_kept_messages_only(void **state) {
     for (int i = 0; i < 6; i++)
         get(f, false);
     expect_runs(&f->settlements.settled, NO_RUNS);
-    apply_range(f, OP_SETTLE, 1, 5);
+    apply_range(f, OP_SETTLE, 0, 1, 5);
     expect_runs(&f->settlements.settled, RUNS(1, 2, 4, 2));
     expect_runs(&f->settlements.dropped, RUNS(1, 2, 4, 2));
-    apply_range(f, OP_SETTLE, 1, 6); /* those that are gone do not count again */
+    apply_range(f, OP_SETTLE, 0, 1, 6); /* those that are gone do not count again */
     expect_runs(&f->settlements.settled, RUNS(6, 1));
     expect_runs(&f->settlements.dropped, RUNS(6, 1));
 }
@@ -119,11 +74,11 @@ static void what_is_ready_again_is_not_settled(void **state) {
     struct fixture *f = *state;
     enqueue(f, true);
     get(f, false);
-    apply_range(f, OP_REQUEUE, 1, 1);
-    apply_range(f, OP_SETTLE, 1, 1);
+    apply_range(f, OP_REQUEUE, 0, 1, 1);
+    apply_range(f, OP_SETTLE, 0, 1, 1);
     expect_runs(&f->settlements.settled, NO_RUNS);
     get(f, false);
-    apply_range(f, OP_SETTLE, 1, 1); /* it is kept still */
+    apply_range(f, OP_SETTLE, 0, 1, 1); /* it is kept still */
     expect_runs(&f->settlements.settled, RUNS(1, 1));
     expect_runs(&f->settlements.dropped, RUNS(1, 1));
 }
@@ -134,7 +89,7 @@ static void a_purge_is_settled_at_once_and_dropped_later(void **state) {
         enqueue(f, i != 3);
     get(f, false); /* stays */
     get(f, false);
-    apply_range(f, OP_REQUEUE, 2, 1);
+    apply_range(f, OP_REQUEUE, 0, 2, 1);
     struct op op = {.kind = OP_PURGE};
     queue_apply(f->queue, &op, NULL, &f->effects);
     f->effects.count = 0;
@@ -158,7 +113,7 @@ static void a_long_settlement_is_settled_at_once_and_dropped_later(void **state)
         enqueue(f, true);
         get(f, false);
     }
-    apply_range(f, OP_SETTLE, 1, 1000);
+    apply_range(f, OP_SETTLE, 0, 1, 1000);
     expect_runs(&f->settlements.settled, RUNS(1, 1000));
     pump(f);
     expect_runs(&f->settlements.dropped, RUNS(1, 1000));
@@ -196,7 +151,7 @@ static void restored_messages_have_their_places(void **state) {
     }
     enqueue(f, true);
     assert_int_equal(queue_next_ready(f->queue), 90000000777);
-    apply_range(f, OP_SETTLE, 1, UINT32_MAX);
+    apply_range(f, OP_SETTLE, 0, 1, UINT32_MAX);
     expect_runs(&f->settlements.settled, RUNS(3, 2, 70, 2, 500, 1, 1000000, 2));
     f->settlements.dropped.count = 0;
 }

@@ -1,6 +1,5 @@
 /* segment_test: segments put together, made, listed by a manifest, read back, and what is wrong. */
-#include "tests/store/disk_sim.h"
-#include "unit.h"
+#include "journal_owner.h"
 
 #include "store/crc.h"
 #include "store/journal_frame.h"
@@ -13,41 +12,8 @@ enum { QUEUE = 7, LARGE = 3 * 1024 * 1024, FILE_BYTES = 256 * 1024 };
 
 static const uint8_t BODY[LARGE];
 
-struct owner {
-    struct platter platter;
-    struct journal *journal;
-    uint64_t stable;
-    uint64_t now_ms;
-};
-
-static void on_stable(void *context, uint64_t position) {
-    ((struct owner *)context)->stable = position;
-}
-
-static void on_file_left(void *context, uint64_t file_no, uint64_t position) {
-    (void)context;
-    (void)file_no;
-    (void)position;
-}
-
-static void on_trouble(void *context, enum journal_trouble trouble, int error) {
-    (void)context;
-    fail_msg("trouble %d, errno %d", trouble, error);
-}
-
-static void on_request(void *context, struct disk_request *request) {
-    (void)context;
-    assert_int_equal(request->status, 0);
-}
-
-static const struct journal_calls CALLS = {on_stable, on_file_left, on_trouble, on_request};
-
 static void turns(struct owner *owner) {
-    for (int i = 0; i < 20; i++) {
-        journal_turn(owner->journal, ++owner->now_ms, 1);
-        platter_complete_all(&owner->platter);
-    }
-    journal_turn(owner->journal, owner->now_ms, 1);
+    owner_turns(owner, 20);
 }
 
 static struct disk *disk_of(struct owner *owner) {
@@ -55,15 +21,13 @@ static struct disk *disk_of(struct owner *owner) {
 }
 
 static struct owner *owner_new(void) {
-    struct owner *owner = test_malloc(sizeof *owner);
-    memset(owner, 0, sizeof *owner);
-    platter_init(&owner->platter, 1);
+    struct owner *owner = owner_with_disk();
     struct journal_settings settings = {.disk = disk_of(owner),
         .node_id = "a node",
         .shard = 3,
         .file_bytes = FILE_BYTES,
         .files_spare = 1,
-        .calls = &CALLS,
+        .calls = &OWNER_CALLS,
         .context = owner};
     struct journal_past past = {.file_count = 0};
     owner->journal = journal_open(&settings, &past);
