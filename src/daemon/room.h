@@ -1,6 +1,6 @@
 /* room: how much room on disk is enough: when publishers are blocked, and what is kept aside.
  *
- * Values in, values out: who measures the disk is watch.c. */
+ * Values in, values out: who measures the disk is disk_watch.c. */
 #ifndef DAEMON_ROOM_H
 #define DAEMON_ROOM_H
 

@@ -4,7 +4,7 @@
  *     definitions    commits what the registrar has gathered (shard/definitions_thread.h)
  *     shard threads  one loop each; the first one also accepts
  *     admin thread   HTTP (src/admin)
- *     disk watch     looks at the room on disk (daemon/watch.h)
+ *     disk watch     looks at the room on disk (daemon/disk_watch.h)
  *     memory watch   looks at what is resident (daemon/memory_watch.h)
  */
 #include "daemon/server.h"
@@ -22,9 +22,9 @@
 #include "base/memory.h"
 #include "base/str.h"
 #include "daemon/config.h"
+#include "daemon/disk_watch.h"
 #include "daemon/memory_watch.h"
 #include "daemon/store.h"
-#include "daemon/watch.h"
 #include "net/listener.h"
 #include "net/socket.h"
 #include "shard/client.h"
@@ -56,7 +56,7 @@ struct server {
     struct definitions_thread *definitions;
     struct reserve *reserve;
     struct store *store;
-    struct watch *watch;
+    struct disk_watch *disk_watch;
     struct memory_watch *memory_watch;
     struct admin *admin;
     struct loop *loop; /* the registrar's */
@@ -286,7 +286,7 @@ static void release(struct server *server) {
     for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_free(broker->shards[i]);
     definitions_thread_free(server->definitions);
-    watch_free(server->watch);
+    disk_watch_free(server->disk_watch);
     reserve_close(server->reserve);
     loop_free(server->loop);
     registrar_free(server->registrar);
@@ -308,7 +308,7 @@ static void wake_shards(void *context) {
 
 static void hurry_watch(void *context) {
     struct server *server = context;
-    watch_hurry(server->watch);
+    disk_watch_hurry(server->disk_watch);
 }
 
 static bool open_reserve(struct server *server, const char *data_dir, struct config_why *ret_why) {
@@ -322,7 +322,7 @@ static bool open_reserve(struct server *server, const char *data_dir, struct con
 }
 
 static void begin_watch(struct server *server, const struct server_options *options) {
-    struct watch_settings settings = {
+    struct disk_watch_settings settings = {
         .directory = options->data_dir,
         .rules = options->room,
         .broker = server->broker,
@@ -332,7 +332,7 @@ static void begin_watch(struct server *server, const struct server_options *opti
         .changed = wake_shards,
         .context = server,
     };
-    server->watch = watch_new(&settings);
+    server->disk_watch = disk_watch_new(&settings);
 }
 
 /* Everything that was durable in the last run, before any thread runs. */
@@ -388,7 +388,7 @@ struct server *server_start(const struct server_options *options, struct config_
         struct worker *worker = &server->workers[i];
         check(pthread_create(&worker->thread, NULL, worker_main, worker) == 0);
     }
-    watch_start(server->watch);
+    disk_watch_start(server->disk_watch);
     server->memory_watch = memory_watch_new(server->broker, wake_shards, server);
     admin_start(server->admin);
     return server;
@@ -524,7 +524,7 @@ static void finish_keeping(struct server *server) {
 void server_free(struct server *server) {
     struct broker *broker = server->broker;
     admin_close(server->admin);
-    watch_stop(server->watch);
+    disk_watch_stop(server->disk_watch);
     memory_watch_free(server->memory_watch);
     for (uint32_t i = 0; i < broker->shard_count; i++)
         shard_drop_connections(broker->shards[i]);

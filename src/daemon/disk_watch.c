@@ -1,30 +1,24 @@
-/* watch: looks at the room on disk: raises the alarm, clears it, and keeps the reserve.
+/* disk_watch: looks at the room on disk: raises the alarm, clears it, and keeps the reserve.
  *
  *      free < limit, or a piece of the reserve was taken  ---> alarm: publishers are blocked
  *      free enough, and the reserve as large as it was    ---> no alarm
  *
  * On a thread of its own, because asking a disk that hangs hangs. What the shards see is a flag of
  * the broker and a bell. */
-#include "daemon/watch.h"
+#include "daemon/disk_watch.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
 #include "base/memory.h"
+#include "daemon/ticker.h"
 
 enum { LOOK_AGAIN_MS = 1000 }; /* when the disk has not told what is free */
 
-struct watch {
-    struct watch_settings settings;
-    pthread_t thread;
-    bool started;
-    pthread_mutex_t mutex; /* guards the next two */
-    pthread_cond_t wake;
-    bool hurried;
-    bool ending;
+struct disk_watch {
+    struct disk_watch_settings settings;
+    struct ticker ticker;
 
     /* Of whoever looks: first the main thread, then the watch's. */
     bool low;                   /* too little is free */
@@ -40,7 +34,7 @@ struct watch {
 
 /* ---- what is said ---- */
 
-static void say_room(const struct watch *watch, uint64_t free, uint64_t limit) {
+static void say_room(const struct disk_watch *watch, uint64_t free, uint64_t limit) {
     struct log_line line;
     log_begin(&line, watch->low ? "disk.low" : "disk.has_room");
     log_put_number(&line, "free", free);
@@ -49,7 +43,7 @@ static void say_room(const struct watch *watch, uint64_t free, uint64_t limit) {
 }
 
 /* What goes on failing is said once. */
-static void say_error(const struct watch *watch, const char *event, int error, int *said) {
+static void say_error(const struct disk_watch *watch, const char *event, int error, int *said) {
     bool again = error == *said;
     *said = error;
     if (error == 0 || again) return;
@@ -59,7 +53,7 @@ static void say_error(const struct watch *watch, const char *event, int error, i
     log_end(&line, watch->settings.log, LEVEL_WARNING);
 }
 
-static void say_reserve(const struct watch *watch, const char *event, enum log_level level) {
+static void say_reserve(const struct disk_watch *watch, const char *event, enum log_level level) {
     struct log_line line;
     log_begin(&line, event);
     log_put_number(
@@ -67,7 +61,7 @@ static void say_reserve(const struct watch *watch, const char *event, enum log_l
     log_end(&line, watch->settings.log, level);
 }
 
-static void say_used(const struct watch *watch, uint64_t files, uint64_t given) {
+static void say_used(const struct disk_watch *watch, uint64_t files, uint64_t given) {
     struct log_line line;
     log_begin(&line, "reserve.used");
     if (files != 0) log_put_number(&line, "journal_files", files);
@@ -80,7 +74,7 @@ static void say_used(const struct watch *watch, uint64_t files, uint64_t given) 
 /* ---- the reserve ---- */
 
 /* What others have taken since. */
-static void notice_taken(struct watch *watch) {
+static void notice_taken(struct disk_watch *watch) {
     struct reserve_taken taken = reserve_taken(watch->settings.reserve);
     uint64_t files = taken.files - watch->taken.files;
     uint64_t given = taken.given - watch->taken.given;
@@ -97,7 +91,7 @@ static void notice_taken(struct watch *watch) {
 }
 
 /* What is in journals, or has been. */
-static uint64_t written(const struct watch *watch) {
+static uint64_t written(const struct disk_watch *watch) {
     const struct broker *broker = watch->settings.broker;
     uint64_t bytes = watch->settings.written;
     for (uint32_t i = 0; i < broker->shard_count; i++)
@@ -107,7 +101,8 @@ static uint64_t written(const struct watch *watch) {
 
 /* Makes pieces while that leaves enough, so that the reserve itself never raises the alarm. Gives
  * what is free then. */
-static uint64_t keep_reserve(struct watch *watch, uint64_t total, uint64_t free, uint64_t limit) {
+static uint64_t keep_reserve(
+    struct disk_watch *watch, uint64_t total, uint64_t free, uint64_t limit) {
     struct reserve *reserve = watch->settings.reserve;
     const struct room_rules *rules = &watch->settings.rules;
     uint32_t most = room_pieces_max(rules, total);
@@ -134,7 +129,7 @@ static uint64_t keep_reserve(struct watch *watch, uint64_t total, uint64_t free,
 
 /* ---- looking ---- */
 
-static void look(struct watch *watch, bool keeps) {
+static void look(struct disk_watch *watch, bool keeps) {
     struct broker *broker = watch->settings.broker;
     struct statvfs facts;
     int error = statvfs(watch->settings.directory, &facts) == 0 ? 0 : -errno;
@@ -157,80 +152,37 @@ static void look(struct watch *watch, bool keeps) {
     watch->look_ms = room_look_ms(alarm, free, limit);
 }
 
-static struct timespec after_ms(uint32_t ms) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    time.tv_sec += ms / 1000;
-    time.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (time.tv_nsec >= 1000000000) {
-        time.tv_sec++;
-        time.tv_nsec -= 1000000000;
-    }
-    return time;
-}
-
-static void *watch_main(void *context) {
-    struct watch *watch = context;
-    pthread_setname_np(pthread_self(), "disk-watch");
-    pthread_mutex_lock(&watch->mutex);
-    while (!watch->ending) {
-        struct timespec next = after_ms(watch->look_ms);
-        int status = 0;
-        while (!watch->ending && !watch->hurried && status == 0)
-            status = pthread_cond_timedwait(&watch->wake, &watch->mutex, &next);
-        if (watch->ending) break;
-        watch->hurried = false;
-        pthread_mutex_unlock(&watch->mutex);
-        look(watch, true);
-        pthread_mutex_lock(&watch->mutex);
-    }
-    pthread_mutex_unlock(&watch->mutex);
-    return NULL;
+static uint32_t look_and_keep(void *context) {
+    struct disk_watch *watch = context;
+    look(watch, true);
+    return watch->look_ms;
 }
 
 /* ---- life ---- */
 
-struct watch *watch_new(const struct watch_settings *settings) {
-    struct watch *watch = NEW(struct watch);
+struct disk_watch *disk_watch_new(const struct disk_watch_settings *settings) {
+    struct disk_watch *watch = NEW(struct disk_watch);
     watch->settings = *settings;
     watch->pieces = reserve_count(settings->reserve);
-    watch->hurried = true; /* the reserve is made by the thread */
-    pthread_condattr_t monotonic;
-    check(pthread_condattr_init(&monotonic) == 0);
-    check(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
-    check(pthread_cond_init(&watch->wake, &monotonic) == 0);
-    check(pthread_condattr_destroy(&monotonic) == 0);
-    check(pthread_mutex_init(&watch->mutex, NULL) == 0);
+    ticker_init(&watch->ticker, "disk-watch", look_and_keep, watch);
     look(watch, false);
     return watch;
 }
 
-void watch_start(struct watch *watch) {
-    check(pthread_create(&watch->thread, NULL, watch_main, watch) == 0);
-    watch->started = true;
+void disk_watch_start(struct disk_watch *watch) {
+    ticker_start(&watch->ticker, 0); /* the reserve is made by the thread */
 }
 
-void watch_hurry(struct watch *watch) {
-    pthread_mutex_lock(&watch->mutex);
-    watch->hurried = true;
-    pthread_cond_signal(&watch->wake);
-    pthread_mutex_unlock(&watch->mutex);
+void disk_watch_hurry(struct disk_watch *watch) {
+    ticker_hurry(&watch->ticker);
 }
 
-void watch_stop(struct watch *watch) {
-    pthread_mutex_lock(&watch->mutex);
-    watch->ending = true;
-    pthread_cond_signal(&watch->wake);
-    pthread_mutex_unlock(&watch->mutex);
-    check(watch->started);
-    pthread_join(watch->thread, NULL);
-    watch->started = false;
+void disk_watch_stop(struct disk_watch *watch) {
+    ticker_stop(&watch->ticker);
 }
 
-void watch_free(struct watch *watch) {
+void disk_watch_free(struct disk_watch *watch) {
     if (!watch) return;
-    check(!watch->started);
-    pthread_cond_destroy(&watch->wake);
-    pthread_mutex_destroy(&watch->mutex);
+    ticker_deinit(&watch->ticker);
     mem_free(watch);
 }
