@@ -5,6 +5,7 @@ A suite adds to a Tally one entry per test case. A suite whose program or files 
 ends early, or that finds no case of its own is a failure: nothing is left out in silence.
 """
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree
 
@@ -77,16 +79,18 @@ class Tally:
 
 def build(kind):
     """Builds once per run; a build that fails is a failure of the suite that wanted it."""
-    if kind not in build.done:
-        done = subprocess.run([ROOT / "scripts/build", kind], cwd=ROOT, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, check=False)
-        build.done[kind] = None if done.returncode == 0 else done.stdout + done.stderr
+    with build.lock:
+        if kind not in build.done:
+            done = subprocess.run([ROOT / "scripts/build", kind], cwd=ROOT, stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, check=False)
+            build.done[kind] = None if done.returncode == 0 else done.stdout + done.stderr
     if build.done[kind] is not None:
         raise BuildFailed(kind, build.done[kind])
     return ROOT / "build" / kind
 
 
 build.done = {}
+build.lock = threading.Lock()
 
 
 class BuildFailed(Exception):
@@ -206,7 +210,7 @@ def suite_store(tally):
     run_meson(tally, "debug", "store")
 
 
-def suite_sim(tally, seeds=8000):
+def suite_sim(tally, seeds=6000):
     build("debug")
     for name, arguments in (("seeds", ["--seeds", str(seeds)]), ("replay", ["--replay-check"]),
                             ("ladder", ["--ladder"])):
@@ -343,11 +347,22 @@ def suite_bench(tally):
 
 
 FAST = [suite_tidy, suite_unit]
-DEFAULT = FAST + [suite_threads, suite_fuzz, suite_store, suite_sim, suite_readme, suite_conformance_1,
-                  suite_conformance_4, suite_clients_1, suite_clients_4, suite_clients_tsan, suite_failures,
-                  suite_crash, suite_bench]
+DEFAULT = FAST + [suite_threads, suite_fuzz, suite_store, suite_sim, suite_readme, suite_failures,
+                  suite_crash, suite_bench, suite_clients_tsan, suite_conformance_1, suite_conformance_4,
+                  suite_clients_1, suite_clients_4]
+# Clients wait for the broker and it for them: two such suites take hardly longer than one.
+SIDE_BY_SIDE = {suite_conformance_1, suite_conformance_4, suite_clients_1, suite_clients_4,
+                suite_clients_tsan}
 NIGHTLY = [s for s in DEFAULT if s not in (suite_sim, suite_fuzz)] + [
     suite_fuzz, suite_fuzz_long, suite_sim_long, suite_crash_long, suite_scale]
+
+
+def run_all(suites, pattern):
+    """Runs the suites in their order, those that may be side by side last, two at a time."""
+    tallies = [run_suite(suite, pattern) for suite in suites if suite not in SIDE_BY_SIDE]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return tallies + list(pool.map(lambda suite: run_suite(suite, pattern),
+                                       [suite for suite in suites if suite in SIDE_BY_SIDE]))
 
 
 def run_suite(suite, pattern):
@@ -371,14 +386,12 @@ def run_suite(suite, pattern):
 def report(tally, seconds):
     skipped = f", {tally.skipped} skipped" if tally.skipped else ""
     verdict = "FAILED" if tally.failures else "ok"
-    print(f"{tally.name:16} {verdict:7} {tally.passed} of {tally.passed + len(tally.failures)} cases"
-          f"{skipped}, {seconds:.1f} s", flush=True)
-    if not tally.failures:
-        return
-    for line in tally.text().split("\n")[-SHOWN_LINES_MAX:]:
-        print(f"    | {line}")
-    for failure in tally.failures:
-        print(f"    failed: {failure}", flush=True)
+    lines = [f"{tally.name:16} {verdict:7} {tally.passed} of {tally.passed + len(tally.failures)} cases"
+             f"{skipped}, {seconds:.1f} s"]
+    if tally.failures:
+        lines += [f"    | {line}" for line in tally.text().split("\n")[-SHOWN_LINES_MAX:]]
+        lines += [f"    failed: {failure}" for failure in tally.failures]
+    print("\n".join(lines), flush=True)
 
 
 def name_of(suite):
@@ -401,7 +414,7 @@ def main():
     if named:
         suites, pattern = named, ""
     LOGS.mkdir(parents=True, exist_ok=True)
-    tallies = [run_suite(suite, pattern) for suite in suites]
+    tallies = run_all(suites, pattern)
     passed = sum(t.passed for t in tallies)
     failed = sum(len(t.failures) for t in tallies)
     if not passed and not failed:

@@ -64,6 +64,8 @@ def test_reading_is_all_there_is(sight, method):
 
 def test_memory_alarm_is_bad_health(start_broker):
     broker = start_broker("vm_memory_high_watermark.absolute = 256MiB\n")
+    if broker.process.binary.parent.name == "tsan":
+        pytest.skip("the sanitizer keeps what it noted of freed memory: the alarm would not end")
     sight = Sight(broker.process)
     assert sight.request("/health", user=None)[0] == 200
     connection = pika.BlockingConnection(broker.parameters())
