@@ -1,10 +1,11 @@
-/* queue_away: ready messages of a queue that are on disk only.
+/* queue_away: messages of a queue that are on disk only.
  *
  *     seq   head ............ away_from ................ away_to ......... next_seq
  *           | in memory       | away, most of them       | in memory: the latest |
  *
- * Between the two marks a message may be away or not; outside none is. What is away keeps its
- * place, and where all of a chunk is away, the chunk is folded: then a place costs a bit. */
+ * Between the two marks a ready message may be away or not; outside none is. Unacked ones are only
+ * counted. What is away keeps its place, and where all of a chunk is away, the chunk is folded:
+ * then a place costs a bit. */
 #include "core/queue_state.h"
 
 bool queue_is_away(const struct queue *queue) {
@@ -65,7 +66,8 @@ uint32_t queue_page_out(struct queue *queue, uint64_t *seq, uint64_t end, uint32
 }
 
 bool queue_next_away(struct queue *queue, uint64_t *seq) {
-    if (queue->away == 0) return false;
+    /* What is doomed may be among what is away. */
+    if (queue->away == 0 || !ranges_empty(&queue->doomed)) return false;
     bool from_first = *seq <= queue->away_from;
     uint64_t at = max_u64(*seq, queue->away_from);
     struct entry *entry = NULL;

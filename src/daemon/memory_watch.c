@@ -9,35 +9,59 @@
 
 enum {
     LOOK_MS = 2500,
-    LOOK_SOON_MS = 100,            /* when half of the limit is used */
-    TRIM_BYTES = 64 * 1024 * 1024, /* of messages that have gone: worth giving memory back */
+    LOOK_SOON_MS = 100,             /* while memory is short */
+    BURST_BYTES = 64 * 1024 * 1024, /* of messages that have gone: worth giving memory back */
+    GAIN_PART = 64,                 /* of the limit: giving back that much was worth it */
+    REST_MAX = 128,                 /* looks: 13 s */
 };
 
 struct memory_watch {
     struct broker *broker;
     void (*changed)(void *context);
     void *context;
-    int64_t peak; /* of messages' memory, since memory was given back last */
+    int64_t peak;    /* of messages' memory, since memory was given back last */
+    uint32_t rest;   /* looks until the next try, */
+    uint32_t rested; /* and how many there were before the last one */
     struct ticker ticker;
 };
 
-/* Messages come from slabs of their own, which are given back as they become empty; large ones, and
- * all else, come from the C library, which keeps what is free until it is asked. */
-static void give_back(struct memory_watch *watch) {
-    const struct broker *broker = watch->broker;
-    int64_t now = atomic_load(&broker->message_bytes);
+/* Whether a burst is over, or memory is short and trying is not in vain too often. */
+static bool should_give_back(struct memory_watch *watch) {
+    int64_t now = atomic_load(&watch->broker->memory.messages);
     if (now > watch->peak) watch->peak = now;
-    bool gone = watch->peak - now > TRIM_BYTES && watch->peak > 2 * now;
-    if (!gone && !atomic_load(&broker->memory_alarm)) return;
+    bool gone = watch->peak - now > BURST_BYTES && watch->peak > 2 * now;
+    if (gone) watch->peak = now;
+    if (!gone && !broker_is_pressed(watch->broker)) {
+        watch->rest = watch->rested = 0;
+        return false;
+    }
+    if (!gone && watch->rest != 0) {
+        watch->rest--;
+        return false;
+    }
+    return true;
+}
+
+/* The C library keeps what is free, slabs of messages too, until it is asked; while it gives that
+ * back, who allocates may have to wait for it. The shards give back empty slabs when they are
+ * woken: those go with the next try. */
+static void give_back(struct memory_watch *watch) {
+    struct memory_level *level = &watch->broker->memory;
+    uint64_t before = machine_resident_bytes();
     malloc_trim(0);
-    watch->peak = now;
+    uint64_t after = machine_resident_bytes();
+    bool gained = before > after && before - after > level->limit / GAIN_PART;
+    watch->rested = gained ? 0 : (uint32_t)min_u64(2 * (uint64_t)watch->rested + 1, REST_MAX);
+    watch->rest = watch->rested;
+    atomic_fetch_add(&level->trims, 1);
+    watch->changed(watch->context);
 }
 
 static uint32_t look(void *context) {
     struct memory_watch *watch = context;
-    give_back(watch);
+    if (should_give_back(watch)) give_back(watch);
     uint64_t resident = machine_resident_bytes();
-    if (resident != 0 && broker_set_resident(watch->broker, resident))
+    if (resident != 0 && memory_level_set_resident(&watch->broker->memory, resident))
         watch->changed(watch->context);
     return broker_is_pressed(watch->broker) ? LOOK_SOON_MS : LOOK_MS;
 }

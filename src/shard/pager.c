@@ -168,7 +168,7 @@ static bool turn_out(struct pager *pager) {
     if (!slot || queue_gone(slot->queue)) return !list_empty(&pager->out);
     bool more = page_out(pager, paging, slot->queue);
     bool enough = resident_cost(slot->queue) <= keeper->settings.limits.pager.low_bytes;
-    bool waits = paging->bound_position > keeper->stable && !enough;
+    bool waits = paging->bound_position > keeper->stable && (!enough || paging->from_first);
     if (more || waits) list_put_last(&pager->out, &paging->in_out);
     pager_on_need(pager, slot);
     return more;
@@ -398,6 +398,7 @@ static void take_pub(struct pager *pager, struct reading *reading, const struct 
             struct message *message = kept_record_message(pager->keeper->shard->pool, view, parts);
             if (!message) continue;
             check(queue_give(slot->queue, target.seq, message));
+            pager->grown = true;
             counter_add(&pager->keeper->shard->counters.paged_in, 1);
         }
         note_met(reading, target.seq);

@@ -77,7 +77,7 @@ struct pager {
     uint64_t retry_ms; /* nothing is read before; 0: now */
     bool serving;
     bool pressed; /* memory is short */
-    bool grown;   /* something came since all queues were looked at because of that */
+    bool grown;   /* something came, or came back, since all queues were looked at for that */
     uint32_t press_at;
     uint64_t press_ms;
 };
