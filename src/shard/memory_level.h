@@ -27,7 +27,7 @@ struct memory_level {
     _Atomic int64_t held;
     _Atomic int64_t idle;
     _Atomic int64_t beside;  /* what the process has beside what is held */
-    _Atomic int64_t allowed; /* what may be resident: the limit, or more for now */
+    _Atomic int64_t allowed; /* what may be resident: the limit, or more for a while */
     _Atomic bool watched;    /* somebody looks; nobody: only messages count */
     _Atomic bool alarm;
     _Atomic uint32_t trims; /* how often the shards have been asked to give back what is idle */
