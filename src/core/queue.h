@@ -149,6 +149,12 @@ bool queue_lacks(const struct queue *queue);
 /* How many ready messages are away. */
 uint64_t queue_away_count(const struct queue *queue);
 
+/* Bytes of their bodies; of those that were there before the start about. */
+uint64_t queue_away_bytes(const struct queue *queue);
+
+/* How many unacked messages are in memory. */
+uint64_t queue_unacked_resident(const struct queue *queue);
+
 /* Bytes of the bodies of ready messages that are in memory. */
 uint64_t queue_resident_bytes(const struct queue *queue);
 

@@ -24,6 +24,14 @@ uint64_t queue_away_count(const struct queue *queue) {
     return queue->away;
 }
 
+uint64_t queue_away_bytes(const struct queue *queue) {
+    return queue->away_bytes;
+}
+
+uint64_t queue_unacked_resident(const struct queue *queue) {
+    return queue->unacked - queue->lent_away;
+}
+
 uint64_t queue_resident_bytes(const struct queue *queue) {
     return queue->ready_bytes - queue->away_bytes;
 }

@@ -107,7 +107,8 @@ static struct message *read_message(
     struct message *message = NULL;
     if (piece_locate(stay, &place)) message = walk(world, &search, &place);
     struct kept_file *file = stay->file;
-    for (; !message && piece_locate_next(file, &place); file = piece_next_file(file))
+    bool ends_there = file->whole;
+    for (; !message && !ends_there && piece_locate_next(file, &place); file = piece_next_file(file))
         message = walk(world, &search, &place);
     pub_parts_deinit(&search.parts);
     world->vault->platter.spying = false;

@@ -107,7 +107,7 @@ static void take(struct file *file) {
     if (!queue_give(f->queue, target.seq, message)) message_unref(f->pool, message);
 }
 
-static bool wait_for_disk(struct file *file) {
+static enum piece_state wait_for_disk(struct file *file) {
     struct disk_request *request = reap(file);
     assert_ptr_equal(request, &file->piece.request);
     assert_ptr_equal(request->submitter, file);
@@ -122,7 +122,7 @@ static void walk(struct file *file, uint64_t at, uint64_t bytes) {
     enum page_step step = PAGE_MORE;
     while (step == PAGE_MORE) {
         piece_read(piece, max_u64(bytes, piece->page.needed + DISK_BLOCK_BYTES));
-        while (!wait_for_disk(file)) {
+        while (wait_for_disk(file) == PIECE_SENT) {
         }
         file->failed_pieces += piece->failed;
         while ((step = piece_next(piece)) == PAGE_RECORD)
