@@ -165,6 +165,17 @@ static bool is_shared(const struct message *message) {
     return atomic_load_explicit(&message->refs, memory_order_relaxed) > 1;
 }
 
+/* A message that is not in memory: it could not be read, or not be taken by a queue that was being
+ * emptied just then. What was planned is given up. */
+static void note_missing(struct retirement *retirement, struct kept_file *file) {
+    if (retirement->retrieval.skipped) {
+        retirement->failed = true;
+        return;
+    }
+    retirement->broken = true;
+    atomic_store_explicit(&file->broken, true, memory_order_relaxed);
+}
+
 /* Copies what lives of a run, from seq_at on; false when the slice is used up before its end. */
 static bool copy_run(
     struct retirement *retirement, const struct queue_slot *slot, uint32_t at, uint64_t *budget) {
@@ -178,8 +189,7 @@ static bool copy_run(
     struct message *message = NULL;
     for (; queue_next_kept(slot->queue, &target.seq, end, &message); target.seq++) {
         if (!message) {
-            /* It could not be read. */
-            retirement->broken = true;
+            note_missing(retirement, stay->file);
             continue;
         }
         if (first) retirement->shares = is_shared(message);
@@ -453,17 +463,6 @@ static void give_up(struct retirement *retirement) {
     retirement->retry_ms = keeper->shard->now_ms + RETRY_MS;
 }
 
-/* Something that lives in the files cannot be read: they stay. */
-static void give_back_broken(struct retirement *retirement) {
-    struct shard *shard = retirement->keeper->shard;
-    struct evacuation *evacuation = job(retirement);
-    give_up(retirement);
-    atomic_store_explicit(&evacuation->broken, true, memory_order_relaxed);
-    fifo_drop(&retirement->jobs);
-    *mesh_post(shard->broker->mesh, shard->number, evacuation->owner) =
-        (struct mail){.kind = MAIL_EVACUATED, .evacuation = evacuation};
-}
-
 /* The segments count from now on; the manifest says so. */
 static void record_segments(struct retirement *retirement) {
     struct archive *archive = &retirement->keeper->archives[0];
@@ -501,7 +500,18 @@ static void carry_out(struct retirement *retirement, const struct planned_move *
     if (queue_lacks(slot->queue)) pager_on_copied(&keeper->pager, slot, move.first_seq);
 }
 
-/* Nothing of this shard is in the file any more. */
+/* Nothing of this shard lives in the file any more. It still holds what did, until it is gone, and
+ * as long what says that this is settled is needed. */
+static void leave_ghosts(struct retirement *retirement, struct kept_file *file) {
+    struct shard *shard = retirement->keeper->shard;
+    const struct file_part *part = &file->parts[shard->number];
+    for (uint32_t i = 0; i < part->touched_count; i++) {
+        struct queue_slot *slot = queue_host_slot(shard, part->touched[i]);
+        if (slot) shelf_put_ghost(slot->shelf, file);
+    }
+}
+
+/* The file is gone. */
 static void forget_file(struct retirement *retirement, struct kept_file *file) {
     struct shard *shard = retirement->keeper->shard;
     const struct file_part *part = &file->parts[shard->number];
@@ -509,6 +519,15 @@ static void forget_file(struct retirement *retirement, struct kept_file *file) {
         struct queue_slot *slot = queue_host_slot(shard, part->touched[i]);
         if (slot) shelf_forget_file(slot->shelf, file);
     }
+}
+
+/* The first job is done. */
+static void answer(struct retirement *retirement) {
+    struct shard *shard = retirement->keeper->shard;
+    struct evacuation *evacuation = job(retirement);
+    fifo_drop(&retirement->jobs);
+    *mesh_post(shard->broker->mesh, shard->number, evacuation->owner) =
+        (struct mail){.kind = MAIL_EVACUATED, .evacuation = evacuation};
 }
 
 static void finish(struct retirement *retirement) {
@@ -529,14 +548,19 @@ static void finish(struct retirement *retirement) {
         return;
     }
     for (uint32_t i = 0; i < evacuation->file_count && !evacuation->keeps; i++)
-        forget_file(retirement, evacuation->files[i]);
-    fifo_drop(&retirement->jobs);
-    *mesh_post(shard->broker->mesh, shard->number, evacuation->owner) =
-        (struct mail){.kind = MAIL_EVACUATED, .evacuation = evacuation};
+        leave_ghosts(retirement, evacuation->files[i]);
+    answer(retirement);
 }
 
 bool evacuate_turn(struct retirement *retirement) {
     if (retirement->jobs.count == 0) return false;
+    /* Between jobs only: a move that is planned names a run by its beginning. */
+    if (retirement->phase == EVACUATION_NONE && job(retirement)->gone) {
+        for (uint32_t i = 0; i < job(retirement)->file_count; i++)
+            forget_file(retirement, job(retirement)->files[i]);
+        answer(retirement);
+        return retirement->jobs.count != 0;
+    }
     if (retirement->phase == EVACUATION_NONE) {
         /* A segment whose writer has no chain would be damage to recovery. */
         struct journal *journal = retirement->keeper->archives[0].journal;
@@ -570,7 +594,10 @@ bool evacuate_turn(struct retirement *retirement) {
     if (retirement->phase == EVACUATION_WRITING) {
         if (!all_built(retirement)) return false;
         if (retirement->broken) {
-            give_back_broken(retirement);
+            /* Something that lives in the files cannot be read: they stay. */
+            atomic_store_explicit(&job(retirement)->broken, true, memory_order_relaxed);
+            give_up(retirement);
+            answer(retirement);
             return retirement->jobs.count != 0;
         }
         if (retirement->failed) {

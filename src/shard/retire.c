@@ -39,8 +39,8 @@ void retirement_deinit(struct retirement *retirement) {
         fifo_drop(&retirement->buildings);
     }
     /* Files that are on no list any more and have not been given back. */
-    bool recording = retirement->release == RELEASE_RECORDING && !retirement->evacuation.keeps;
-    for (uint32_t i = 0; recording && i < retirement->evacuation.file_count; i++)
+    bool unlisted = retirement->release >= RELEASE_RECORDING && !retirement->evacuation.keeps;
+    for (uint32_t i = 0; unlisted && i < retirement->evacuation.file_count; i++)
         kept_file_free(retirement->evacuation.files[i]);
     if (retirement->shared) building_free(retirement->shared);
     sharing_deinit(&retirement->sharing, retirement->keeper->shard->pool);
@@ -195,7 +195,7 @@ static void send_evacuation(struct retirement *retirement) {
         past = past || evacuation->files[i]->past;
     evacuation->owner = shard->number;
     evacuation->left = past ? shard->broker->shard_count : 1;
-    retirement->release = RELEASE_EMPTYING;
+    retirement->release = evacuation->gone ? RELEASE_FORGETTING : RELEASE_EMPTYING;
     for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
         if (!past && i != shard->number) continue;
         *mesh_post(shard->broker->mesh, shard->number, i) =
@@ -245,8 +245,9 @@ static void leave_broken(struct retirement *retirement) {
     struct evacuation *evacuation = &retirement->evacuation;
     struct kept_file *first = evacuation->files[0];
     for (uint32_t i = 0; i < evacuation->file_count; i++) {
-        evacuation->files[i]->broken = evacuation->files[i]->whole;
-        evacuation->files[i]->retiring = false;
+        struct kept_file *file = evacuation->files[i];
+        if (!file->whole) atomic_store_explicit(&file->broken, false, memory_order_relaxed);
+        file->retiring = false;
     }
     retirement->release = RELEASE_NONE;
     retirement->changed = true;
@@ -274,6 +275,12 @@ void retirement_on_evacuated(struct retirement *retirement, struct evacuation *e
     check(evacuation == &retirement->evacuation);
     check(evacuation->left != 0);
     if (--evacuation->left != 0) return;
+    if (retirement->release == RELEASE_FORGETTING) {
+        for (uint32_t i = 0; i < evacuation->file_count; i++)
+            kept_file_free(evacuation->files[i]);
+        retirement->release = RELEASE_NONE;
+        return;
+    }
     if (atomic_load_explicit(&evacuation->broken, memory_order_relaxed)) {
         leave_broken(retirement);
         return;
@@ -339,9 +346,9 @@ static void give_back(struct retirement *retirement) {
         } else {
             journal_release(archive->journal, file->number);
         }
-        kept_file_free(file);
     }
-    retirement->release = RELEASE_NONE;
+    evacuation->gone = true;
+    send_evacuation(retirement);
 }
 
 void retirement_on_request(struct retirement *retirement, struct disk_request *request) {

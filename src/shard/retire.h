@@ -4,7 +4,8 @@
  *     choose a file ------- EVACUATE -----------> copy living messages into segments of its own,
  *                                                 put facts again that the file has (QSTATE, ACK),
  *                                                 name the segments in the MANIFEST, all stable
- *     manifest, release <-- EVACUATED ----------- and forget the file
+ *     manifest, release <-- EVACUATED -----------
+ *     the file is gone ----- EVACUATE ----------> forget it
  *
  * A fact is that a message is settled, or may have been delivered. It is needed for as long as some
  * file still has the message, living or not; so before a file goes, the facts in it about queues
@@ -37,6 +38,7 @@ struct evacuation {
     uint32_t owner;      /* the shard */
     uint32_t left;       /* shards that have not answered */
     bool keeps;          /* a journal file stays where it is, as a segment: nothing is copied */
+    bool gone;           /* they are on no disk any more: who knows of them forgets them */
     _Atomic bool broken; /* some of them could not empty the files: something cannot be read */
 };
 
@@ -69,7 +71,7 @@ enum evacuation_phase {
     EVACUATION_RECORDING
 };
 
-enum release_phase { RELEASE_NONE, RELEASE_EMPTYING, RELEASE_RECORDING };
+enum release_phase { RELEASE_NONE, RELEASE_EMPTYING, RELEASE_RECORDING, RELEASE_FORGETTING };
 
 struct retirement {
     struct keeper *keeper;
