@@ -20,6 +20,8 @@ const struct keeper_limits KEEPER_LIMITS = {
     .look_ms = 50,
     .slice_bytes = 256 * 1024,
     .slice_queues = 64,
+    .slice_steps = 256,
+    .facts_bytes = 1024 * 1024,
     .pager =
         {
             .window_bytes = 4 * 1024 * 1024,

@@ -2,7 +2,7 @@
  *
  *     owner of the file                           every shard that may have something in it
  *     choose a file ------- EVACUATE -----------> copy living messages into segments of its own,
- *                                                 put facts again that the file has (QSTATE, ACK),
+ *                                                 put facts again that the file has (facts.h),
  *                                                 name the segments in the MANIFEST, all stable
  *     manifest, release <-- EVACUATED -----------
  *     the file is gone ----- EVACUATE ----------> forget it
@@ -21,6 +21,7 @@
 
 #include "base/fifo.h"
 #include "base/list.h"
+#include "shard/facts.h"
 #include "shard/retrieve.h"
 #include "shard/sharing.h"
 #include "shard/shelf.h"
@@ -90,11 +91,11 @@ struct retirement {
     uint32_t touched_at;
     uint64_t seq_at;     /* in that queue; 0: at its beginning */
     uint64_t walk;       /* of one file's queues, some of which it may list twice */
+    uint64_t first_walk; /* of this job */
+    struct facts facts;  /* of the queue that is looked at */
     bool put_off;        /* a queue could not be looked at: once more */
     bool failed;         /* a segment could not be written */
     bool failing;        /* which has been said; cleared by one that could */
-    uint64_t fact_bytes; /* of settled spans that were put again for the last job */
-    uint32_t files_dear; /* its own journal's files are left alone while there are fewer */
     bool broken;         /* something that lives could not be read */
     struct retrieval retrieval;
     struct fifo buildings; /* struct building * */

@@ -97,7 +97,8 @@ struct shelf {
     uint32_t lost_count;
     uint32_t lost_capacity;
     struct kept_file *touched; /* the latest file that lists it */
-    uint64_t visited;          /* by which walk of the retirement last */
+    uint64_t visited;          /* by which walk of the retirement last, */
+    uint64_t said;             /* and by which what is known of it was put again */
     bool emptied;              /* of a file of before the start nothing lives in this shard now */
     struct paging *paging;     /* NULL while nothing of it is on disk only (shard/pager.h) */
     uint64_t piece_at;         /* of all that was staged, where the last run began, in bytes */
