@@ -14,6 +14,7 @@ enum {
     WINDOW_PLACES = WINDOW_WORDS * WORD_PLACES,
     WORDS_MAX = RECORD_SETTLED_BYTES_MAX / 8,
     WORDS_MIN = WINDOW_WORDS, /* that there is room for at first */
+    LOST_PER_STEP = 16,       /* each is looked up */
 };
 
 #define NO_RUN UINT64_MAX
@@ -169,8 +170,8 @@ static uint64_t end_of_living(const struct queue_slot *slot, uint64_t seq, uint6
     return all ? min_u64(stay_end, end) : seq;
 }
 
-/* The bits of the window that begins at facts->seq. */
-static void look(const struct facts *facts, const struct queue_slot *slot, uint64_t *settled) {
+/* The bits of the window that begins at facts->seq. Gives how many of them are lost ones. */
+static uint32_t look(const struct facts *facts, const struct queue_slot *slot, uint64_t *settled) {
     uint64_t from = facts->seq;
     uint64_t first = from / WORD_PLACES;
     for (uint32_t i = 0; i < WINDOW_WORDS; i++)
@@ -181,8 +182,9 @@ static void look(const struct facts *facts, const struct queue_slot *slot, uint6
         if (number < first + WINDOW_WORDS) settled[number - first] = ~there;
         number += there != 0;
     }
+    uint32_t lost_count = 0;
     uint64_t lost = shelf_next_lost(slot->shelf, from);
-    for (; lost < from + WINDOW_PLACES; lost = shelf_next_lost(slot->shelf, lost + 1))
+    for (; lost < from + WINDOW_PLACES; lost = shelf_next_lost(slot->shelf, lost + 1), lost_count++)
         settled[lost / WORD_PLACES - first] &= ~((uint64_t)1 << (lost % WORD_PLACES));
     for (uint32_t i = 0; i < WINDOW_WORDS; i++) {
         uint64_t seq = (first + i) * WORD_PLACES;
@@ -193,6 +195,7 @@ static void look(const struct facts *facts, const struct queue_slot *slot, uint6
         if (facts->low > seq) settled[i] &= UINT64_MAX << (facts->low - seq);
         if (facts->end - seq < WORD_PLACES) settled[i] &= ~(UINT64_MAX << (facts->end - seq));
     }
+    return lost_count;
 }
 
 /* How many runs begin in the window. */
@@ -223,22 +226,22 @@ static void put_runs(struct facts *facts, const struct queue_slot *slot, const u
     }
 }
 
-/* One window, or all of those up to where something changes. */
-static void put_window(struct facts *facts, const struct queue_slot *slot) {
+/* One window, or all of those up to where something changes. Gives the steps that it took. */
+static uint32_t put_window(struct facts *facts, const struct queue_slot *slot) {
     uint64_t living = window_of(end_of_living(slot, facts->seq, facts->end));
     if (living > facts->seq) {
         end_run(facts, slot, facts->seq);
         facts->seq = living;
-        return;
+        return 1;
     }
     uint64_t next = next_unsettled(slot, facts->seq, facts->end);
     if (next == facts->end || window_of(next) > facts->seq) {
         if (facts->run == NO_RUN) facts->run = max_u64(facts->seq, facts->low);
         facts->seq = next == facts->end ? next : window_of(next);
-        return;
+        return 1;
     }
     uint64_t settled[WINDOW_WORDS];
-    look(facts, slot, settled);
+    uint32_t lost = look(facts, slot, settled);
     uint64_t span_bytes = count_runs(settled, facts->run != NO_RUN) * (uint64_t)RECORD_SPAN_BYTES;
     uint64_t word_bytes = WINDOW_WORDS * 8;
     if (!words_go_on(facts, facts->seq)) word_bytes += RECORD_HEADER_BYTES + RECORD_POINT_BYTES;
@@ -249,6 +252,7 @@ static void put_window(struct facts *facts, const struct queue_slot *slot) {
         put_runs(facts, slot, settled);
     }
     facts->seq += WINDOW_PLACES;
+    return 1 + lost / LOST_PER_STEP;
 }
 
 void facts_begin(struct facts *facts, const struct queue_slot *slot) {
@@ -264,12 +268,13 @@ bool facts_put(struct facts *facts, const struct queue_slot *slot, uint32_t *ste
     check(facts->begun);
     while (!facts->has_low || facts->seq < facts->end) {
         if (*steps == 0) return false;
-        --*steps;
+        uint32_t taken = 1;
         if (facts->has_low) {
-            put_window(facts, slot);
+            taken = put_window(facts, slot);
         } else {
             find_low(facts, slot);
         }
+        *steps -= taken < *steps ? taken : *steps;
     }
     end_run(facts, slot, facts->end);
     stage_spans(facts, slot);
