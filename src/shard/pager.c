@@ -1,12 +1,9 @@
 /* pager: messages that are on disk only: which of a kept queue's go, and how they come back. */
 #include "shard/pager.h"
 
-#include <errno.h>
-
 #include "base/memory.h"
-#include "base/str.h"
 #include "shard/keeper.h"
-#include "shard/kept_record.h"
+#include "shard/piece.h"
 #include "shard/queue_host.h"
 
 enum {
@@ -18,18 +15,10 @@ enum {
     PRESSED_MS = 500,    /* each of them so often */
 };
 
-/* What is read at once. When that fails, the same again block by block, without those that fail. */
-struct piece {
-    uint64_t offset;
-    uint64_t size;
-    uint64_t done;
-    bool by_blocks;
-};
-
 /* A walk for one queue through its run, a piece at a time, from where the first message that is
  * wanted should be. Ends behind the piece in which that is met, or at the end of the file. */
 struct reading {
-    struct disk_request request;
+    struct piece piece;
     queue_ref queue;
     uint64_t seq;           /* the first that is wanted */
     bool from_run;          /* it began where the run begins, and not where the last read ended */
@@ -37,14 +26,7 @@ struct reading {
     uint64_t passed_seq;    /* the lowest behind it in the same run that has been; or 0 */
     uint64_t run_end;       /* seqs from here on are in another run */
     struct kept_file *file; /* where the run lies */
-    struct kept_file *at_file; /* that, or one behind it, where the last parts of a message are */
-    struct page page;
-    struct pub_parts parts;
-    uint64_t parts_at; /* where the first of them is */
-    uint8_t *memory;   /* of the piece */
-    size_t capacity;
-    struct piece piece;
-    uint32_t pieces; /* walked through */
+    uint32_t pieces;        /* walked through */
 };
 
 void pager_init(struct pager *pager, struct keeper *keeper) {
@@ -58,8 +40,7 @@ void pager_deinit(struct pager *pager) {
 }
 
 static void reading_free(struct reading *reading) {
-    disk_memory_free(reading->memory);
-    pub_parts_deinit(&reading->parts);
+    piece_deinit(&reading->piece);
     mem_free(reading);
 }
 
@@ -234,82 +215,12 @@ void pager_on_need(struct pager *pager, struct queue_slot *slot) {
     list_put_last(&pager->wanting, &paging->in_wanting);
 }
 
-bool pager_locate(const struct stay *stay, struct pager_place *ret_place) {
-    const struct kept_file *file = stay->file;
-    if (!file->segment && !file->past) {
-        struct journal_place place;
-        if (!journal_locate(file->archive->journal, stay->at, &place)) return false;
-        bytes_copy(ret_place->name, place.name, sizeof place.name);
-        ret_place->file_id = place.file_id;
-        ret_place->offset = place.offset;
-        ret_place->end = place.end;
-        return true;
-    }
-    ret_place->file_id = file->file_id;
-    ret_place->offset = stay->at;
-    if (file->kept && !file->past) {
-        uint32_t mark = journal_mark_find(file->marks, file->mark_count, stay->at);
-        ret_place->offset = mark == UINT32_MAX ? FILE_FRAMES_AT : file->marks[mark].offset;
-    }
-    ret_place->end = file->bytes;
-    if (file->name) {
-        str_format(ret_place->name, sizeof ret_place->name, "%s", file->name);
-    } else {
-        segment_name(file->file_id, ret_place->name);
-    }
-    return true;
-}
-
 /* So much is read at once: less for a queue with little. */
 static uint64_t bytes_wanted(const struct queue *queue) {
     uint64_t bytes = queue_bytes(queue) - min_u64(queue_bytes(queue), queue_resident_bytes(queue));
     bytes += queue_away_count(queue) * PAGER_MESSAGE_BYTES + READ_BYTES_MIN;
     bytes = min_u64(bytes, SHELF_PIECE_BYTES);
     return (bytes + DISK_BLOCK_BYTES - 1) / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES;
-}
-
-static void submit(struct pager *pager, struct reading *reading, uint64_t offset, uint64_t size) {
-    struct disk_request *request = &reading->request;
-    request->kind = DISK_READ;
-    request->into = reading->memory + (offset - reading->piece.offset);
-    request->offset = offset;
-    request->size = size;
-    request->submitter = pager;
-    disk_submit(pager->keeper->archives[0].disk, request);
-}
-
-/* Reads so much from where the walk is. */
-static void read_piece(struct pager *pager, struct reading *reading, uint64_t bytes) {
-    bytes = (bytes + DISK_BLOCK_BYTES - 1) / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES;
-    if (bytes > reading->capacity) {
-        disk_memory_free(reading->memory);
-        reading->memory = disk_memory_new(bytes);
-        reading->capacity = bytes;
-    }
-    reading->piece = (struct piece){
-        .offset = reading->page.at / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES, .size = bytes};
-    submit(pager, reading, reading->piece.offset, bytes);
-}
-
-/* A request has been handed back. True when the piece is there: all of it that can be read. */
-static bool on_read(struct pager *pager, struct reading *reading) {
-    const struct disk_request *request = &reading->request;
-    struct piece *piece = &reading->piece;
-    uint64_t done = request->status == 0 ? request->done : 0;
-    if (request->status != 0 && request->status != -ENOENT) {
-        if (request->size > DISK_BLOCK_BYTES) {
-            piece->by_blocks = true;
-            submit(pager, reading, piece->offset, DISK_BLOCK_BYTES);
-            return false;
-        }
-        /* What no record or frame looks like. */
-        memset(request->into, 0xff, DISK_BLOCK_BYTES);
-        done = DISK_BLOCK_BYTES;
-    }
-    piece->done += done;
-    bool more = piece->by_blocks && done == DISK_BLOCK_BYTES && piece->done < piece->size;
-    if (more) submit(pager, reading, piece->offset + piece->done, DISK_BLOCK_BYTES);
-    return !more;
 }
 
 /* Sends the read that a queue waits for. */
@@ -320,8 +231,8 @@ static void begin_reading(struct pager *pager, struct paging *paging, struct que
     if (!queue_next_away(slot->queue, &seq) || is_lost(paging, seq)) return;
     uint32_t at = shelf_find(shelf, seq);
     const struct stay *stay = &shelf->stays[at];
-    struct pager_place place;
-    if (!pager_locate(stay, &place)) {
+    struct piece_place place;
+    if (!piece_locate(stay, &place)) {
         /* The file is just going: what was in it is somewhere else in a moment. */
         list_put_last(&pager->wanting, &paging->in_wanting);
         paging->retry_ms = pager->keeper->shard->now_ms + 1;
@@ -329,11 +240,11 @@ static void begin_reading(struct pager *pager, struct paging *paging, struct que
         return;
     }
     struct reading *reading = NEW(struct reading);
-    pub_parts_init(&reading->parts);
+    piece_init(&reading->piece, pager->keeper->archives[0].disk, pager);
     reading->queue = shelf->queue;
     reading->seq = seq;
     reading->run_end = shelf_end(shelf, at);
-    reading->file = reading->at_file = stay->file;
+    reading->file = stay->file;
     reading->from_run = true;
     uint64_t from = place.offset;
     bool goes_on = paging->next_file == stay->file && paging->next_seq == seq &&
@@ -342,13 +253,10 @@ static void begin_reading(struct pager *pager, struct paging *paging, struct que
         from = paging->next_at;
         reading->from_run = false;
     }
-    bytes_copy(reading->request.name, place.name, sizeof place.name);
-    reading->page.end = place.end;
-    reading->page.file_id = place.file_id;
-    page_begin(&reading->page, bytes_of(NULL, 0), from / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES, from);
+    piece_begin(&reading->piece, stay->file, &place, from);
     paging->reading = true;
     pager->reads++;
-    read_piece(pager, reading, bytes_wanted(slot->queue));
+    piece_read(&reading->piece, bytes_wanted(slot->queue));
 }
 
 static void turn_in(struct pager *pager) {
@@ -386,64 +294,21 @@ static bool wants(const struct reading *reading, const struct queue *queue, uint
     return seq < reading->run_end || reading->pieces == 0;
 }
 
-/* Gives the queue the message of a PUB, if it wants it. */
-static void take_pub(struct pager *pager, struct reading *reading, const struct queue_slot *slot) {
-    const struct record_view *view = &reading->page.view;
+/* Gives the queue the message that was met, if it wants it. */
+static void take_message(
+    struct pager *pager, struct reading *reading, const struct queue_slot *slot) {
+    const struct record_view *view = &reading->piece.page.view;
     for (uint32_t i = 0; i < view->target_count; i++) {
         struct record_target target = record_view_target(view, i);
         if (target.queue != slot->id) continue;
-        struct bytes parts;
-        if (!pub_parts_find(&reading->parts, view, &parts)) continue;
         if (wants(reading, slot->queue, target.seq)) {
-            struct message *message = kept_record_message(pager->keeper->shard->pool, view, parts);
+            struct message *message = piece_message(&reading->piece, pager->keeper->shard->pool);
             if (!message) continue;
             check(queue_give(slot->queue, target.seq, message));
             counter_add(&pager->keeper->shard->counters.paged_in, 1);
         }
         note_met(reading, target.seq);
     }
-    if (pub_parts_are_of(&reading->parts, view)) {
-        pub_parts_deinit(&reading->parts);
-        pub_parts_init(&reading->parts);
-    }
-}
-
-static void take_record(
-    struct pager *pager, struct reading *reading, const struct queue_slot *slot) {
-    const struct record_view *view = &reading->page.view;
-    if (view->type == RECORD_PUB) {
-        take_pub(pager, reading, slot);
-    } else if (view->type == RECORD_PART) {
-        /* They name the first of the queues that have the message. */
-        if (pub_parts_take(&reading->parts, view)) reading->parts_at = reading->page.record_at;
-    }
-}
-
-/* Walks through the piece; gives how it ended. */
-static enum page_step take_piece(
-    struct pager *pager, struct reading *reading, const struct queue_slot *slot) {
-    const struct piece *piece = &reading->piece;
-    struct bytes bytes = bytes_of(reading->memory, piece->done);
-    struct page *page = &reading->page;
-    page_continue(page, bytes, piece->offset);
-    enum page_step step;
-    while ((step = page_next(page)) == PAGE_RECORD || step == PAGE_BAD) {
-        if (step == PAGE_RECORD) {
-            take_record(pager, reading, slot);
-            continue;
-        }
-        step = page_pass(page);
-        if (step == PAGE_RECORD) continue;
-        if (step == PAGE_MORE) return step;
-        /* Behind what is not what was written a frame may begin. */
-        uint64_t next = (page->at / DISK_BLOCK_BYTES + 1) * DISK_BLOCK_BYTES;
-        if (next >= page->end) return PAGE_END;
-        page_begin(page, bytes, piece->offset, next);
-        if (next < piece->offset + bytes.size) continue;
-        page->needed = DISK_BLOCK_BYTES;
-        return PAGE_MORE;
-    }
-    return step;
 }
 
 /* Whether what is wanted is still thought to be in the file that is read. As long as it is, that
@@ -492,68 +357,39 @@ static void end_reading(struct pager *pager, struct reading *reading, struct que
     } else {
         uint64_t seq = 0;
         paging->failures = 0;
-        bool goes_on = queue_next_away(slot->queue, &seq) && reading->at_file == reading->file;
+        const struct piece *piece = &reading->piece;
+        bool goes_on = queue_next_away(slot->queue, &seq) && piece->file == reading->file;
         paging->next_file = goes_on ? reading->file : NULL;
         paging->next_seq = seq;
-        paging->next_at = reading->parts.count != 0 ? reading->parts_at : reading->page.at;
+        paging->next_at = piece->parts.count != 0 ? piece->parts_at : piece->page.at;
     }
     finish_reading(pager, reading);
     skip_lost(pager, slot);
     queue_host_on_given(pager->keeper->shard, slot);
 }
 
-struct kept_file *pager_next_file(struct kept_file *file) {
-    const struct archive *archive = file->archive;
-    /* One that is kept is in the list of segments before it is one; it is whole. */
-    if (file->segment || file->kept || file == archive->current) return NULL;
-    if (file->past) return file->next;
-    struct list_node *node = file->in_archive.next;
-    bool last = node == &archive->files.head;
-    return last ? archive->current : LIST_ENTRY(node, struct kept_file, in_archive);
-}
-
-bool pager_locate_next(struct kept_file *file, struct pager_place *ret_place) {
-    struct kept_file *next = pager_next_file(file);
-    if (!next) return false;
-    struct stay stay = {.file = next, .at = next->past ? FILE_FRAMES_AT : file->end_position + 1};
-    return pager_locate(&stay, ret_place);
-}
-
-/* Goes on in the next file, where the rest of a message in parts is. */
-static bool go_on(struct pager *pager, struct reading *reading, const struct queue_slot *slot) {
-    struct pager_place place;
-    if (!is_still_wanted(slot, reading)) return false;
-    if (reading->parts.count == 0 || !pager_locate_next(reading->at_file, &place)) return false;
-    reading->at_file = pager_next_file(reading->at_file);
-    bytes_copy(reading->request.name, place.name, sizeof place.name);
-    reading->page.end = place.end;
-    reading->page.file_id = place.file_id;
-    page_begin(&reading->page, bytes_of(NULL, 0), place.offset, place.offset);
-    read_piece(pager, reading, SHELF_PIECE_BYTES);
-    return true;
-}
-
 void pager_on_request(struct pager *pager, struct disk_request *request) {
-    struct reading *reading = CONTAINER_OF(request, struct reading, request);
+    struct reading *reading = CONTAINER_OF(request, struct reading, piece.request);
+    struct piece *piece = &reading->piece;
     struct queue_slot *slot = queue_host_slot(pager->keeper->shard, reading->queue);
     if (!slot || queue_gone(slot->queue)) {
         finish_reading(pager, reading);
         return;
     }
-    if (!on_read(pager, reading)) return;
-    const struct piece *piece = &reading->piece;
+    if (!piece_on_request(piece)) return;
     counter_add(&pager->keeper->shard->counters.read_bytes, piece->done);
-    enum page_step step = take_piece(pager, reading, slot);
+    enum page_step step = piece_next(piece);
+    for (; step == PAGE_RECORD; step = piece_next(piece))
+        take_message(pager, reading, slot);
     reading->pieces++;
-    bool whole = piece->done == piece->size;
-    if (step == PAGE_MORE && whole && !reading->found && is_still_wanted(slot, reading)) {
-        uint64_t needed = reading->page.needed + DISK_BLOCK_BYTES;
-        read_piece(pager, reading, max_u64(SHELF_PIECE_BYTES, needed));
-        return;
+    bool more = !reading->found && is_still_wanted(slot, reading);
+    if (more && step == PAGE_MORE) {
+        piece_read_on(piece);
+    } else if (more && step == PAGE_END && piece_follow(piece)) {
+        piece_read(piece, SHELF_PIECE_BYTES);
+    } else {
+        end_reading(pager, reading, slot);
     }
-    bool ends = step == PAGE_END || (step == PAGE_MORE && !whole);
-    if (ends && !reading->found && go_on(pager, reading, slot)) return;
-    end_reading(pager, reading, slot);
 }
 
 /* ---- basic.get ---- */

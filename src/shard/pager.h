@@ -19,8 +19,6 @@
 #include "core/ref.h"
 #include "shard/mail.h"
 #include "store/disk.h"
-#include "store/pages.h"
-#include "store/pub.h"
 
 struct keeper;
 struct kept_file;
@@ -121,24 +119,5 @@ uint64_t pager_due(const struct pager *pager);
 
 /* True when no request of it is with a disk. */
 bool pager_idle(const struct pager *pager);
-
-/* Where a run begins: where in which file its first record is, or a frame with or before it. */
-struct pager_place {
-    char name[DISK_NAME_BYTES_MAX];
-    uint64_t file_id;
-    uint64_t offset;
-    uint64_t end; /* of what counts in the file, a multiple of the block */
-};
-
-/* False when that is not known any more. */
-struct stay;
-bool pager_locate(const struct stay *stay, struct pager_place *ret_place);
-
-/* The journal file behind this one in its chain, in which a message in parts that begins in this
- * one may end; or NULL. */
-struct kept_file *pager_next_file(struct kept_file *file);
-
-/* Where that begins; false when there is none. */
-bool pager_locate_next(struct kept_file *file, struct pager_place *ret_place);
 
 #endif

@@ -5,7 +5,6 @@
 
 #include "base/memory.h"
 #include "shard/keeper.h"
-#include "shard/kept_record.h"
 #include "shard/queue_host.h"
 
 enum {
@@ -15,18 +14,19 @@ enum {
 
 void retrieval_init(struct retrieval *retrieval, struct keeper *keeper) {
     *retrieval = (struct retrieval){.keeper = keeper};
-    pub_parts_init(&retrieval->parts);
+    /* The disk is known once there is an archive. */
+    piece_init(&retrieval->piece, NULL, retrieval);
 }
 
 void retrieval_deinit(struct retrieval *retrieval) {
     check(!retrieval->reading);
-    disk_memory_free(retrieval->request.into);
-    pub_parts_deinit(&retrieval->parts);
+    piece_deinit(&retrieval->piece);
     mem_free(retrieval->queues);
 }
 
 void retrieval_begin(struct retrieval *retrieval, const struct evacuation *evacuation) {
     check(!retrieval->reading);
+    retrieval->piece.disk = retrieval->keeper->archives[0].disk;
     retrieval->evacuation = evacuation;
     retrieval->file_at = 0;
     retrieval->begun = false;
@@ -83,40 +83,18 @@ static struct queue_slot *queue_of(const struct retrieval *retrieval, uint64_t i
 
 /* ---- reading ---- */
 
-static void submit(struct retrieval *retrieval, uint64_t bytes) {
-    struct disk_request *request = &retrieval->request;
-    uint64_t offset = retrieval->page.at / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES;
-    bytes = (bytes + DISK_BLOCK_BYTES - 1) / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES;
-    if (bytes > retrieval->capacity) {
-        disk_memory_free(request->into);
-        request->into = disk_memory_new(bytes);
-        retrieval->capacity = bytes;
-    }
-    request->kind = DISK_READ;
-    request->offset = offset;
-    request->size = bytes;
-    request->submitter = retrieval;
-    retrieval->reading = true;
-    disk_submit(retrieval->keeper->archives[0].disk, request);
-}
-
-static void begin_at(struct retrieval *retrieval, const struct pager_place *place, uint64_t at) {
-    bytes_copy(retrieval->request.name, place->name, sizeof place->name);
-    retrieval->page.end = place->end;
-    retrieval->page.file_id = place->file_id;
-    page_begin(&retrieval->page, bytes_of(NULL, 0), at, at);
-    submit(retrieval, SHELF_PIECE_BYTES);
-}
-
 /* False when there is nothing to read in it. */
 static bool begin_file(struct retrieval *retrieval, struct kept_file *file) {
     gather_queues(retrieval, file);
     retrieval->begun = true;
-    retrieval->at_file = file;
     struct stay stay = {.file = file, .at = file->end_position};
-    struct pager_place place;
-    if (retrieval->queue_count == 0 || !pager_locate(&stay, &place)) return false;
-    begin_at(retrieval, &place, file->segment && !file->kept ? SEGMENT_FRAMES_AT : FILE_FRAMES_AT);
+    struct piece_place place;
+    if (retrieval->queue_count == 0 || !piece_locate(&stay, &place)) return false;
+    bool whole_segment = file->segment && !file->kept;
+    piece_begin(
+        &retrieval->piece, file, &place, whole_segment ? SEGMENT_FRAMES_AT : FILE_FRAMES_AT);
+    retrieval->reading = true;
+    piece_read(&retrieval->piece, SHELF_PIECE_BYTES);
     return true;
 }
 
@@ -124,8 +102,7 @@ static void end_file(struct retrieval *retrieval) {
     retrieval->begun = false;
     retrieval->failures = 0;
     retrieval->file_at++;
-    pub_parts_deinit(&retrieval->parts);
-    pub_parts_init(&retrieval->parts);
+    piece_forget_parts(&retrieval->piece);
 }
 
 static struct kept_file *file_at(const struct retrieval *retrieval) {
@@ -139,8 +116,9 @@ static bool lies_here(
     return shelf->stays[shelf_find(shelf, seq)].file == file_at(retrieval);
 }
 
-static void take_pub(struct retrieval *retrieval) {
-    const struct record_view *view = &retrieval->page.view;
+/* Gives every queue its place of the message that was met. */
+static void take_message(struct retrieval *retrieval) {
+    const struct record_view *view = &retrieval->piece.page.view;
     struct message_pool *pool = retrieval->keeper->shard->pool;
     struct message *message = NULL;
     for (uint32_t i = 0; i < view->target_count; i++) {
@@ -148,9 +126,7 @@ static void take_pub(struct retrieval *retrieval) {
         struct queue_slot *slot = queue_of(retrieval, target.queue);
         if (!slot || !queue_wants(slot->queue, target.seq)) continue;
         if (!lies_here(retrieval, slot, target.seq)) continue;
-        struct bytes parts;
-        if (!message && !pub_parts_find(&retrieval->parts, view, &parts)) return;
-        if (!message) message = kept_record_message(pool, view, parts);
+        if (!message) message = piece_message(&retrieval->piece, pool);
         if (!message) return;
         bool waits = queue_is_away(slot->queue);
         message_ref(message, 1);
@@ -160,78 +136,34 @@ static void take_pub(struct retrieval *retrieval) {
     message_unref(pool, message);
 }
 
-static void forget_parts(struct retrieval *retrieval, const struct record_view *pub) {
-    if (!pub_parts_are_of(&retrieval->parts, pub)) return;
-    pub_parts_deinit(&retrieval->parts);
-    pub_parts_init(&retrieval->parts);
-}
-
-/* Walks through the piece; gives how it ended. */
-static enum page_step take_piece(struct retrieval *retrieval) {
-    const struct disk_request *request = &retrieval->request;
-    struct page *page = &retrieval->page;
-    struct bytes bytes = bytes_of(request->into, request->done);
-    page_continue(page, bytes, request->offset);
-    enum page_step step;
-    while ((step = page_next(page)) == PAGE_RECORD || step == PAGE_BAD) {
-        if (step == PAGE_BAD) {
-            step = page_pass(page);
-            if (step == PAGE_RECORD) continue;
-            if (step == PAGE_MORE) return step;
-            uint64_t next = (page->at / DISK_BLOCK_BYTES + 1) * DISK_BLOCK_BYTES;
-            if (next >= page->end) return PAGE_END;
-            page_begin(page, bytes, request->offset, next);
-            if (next < request->offset + bytes.size) continue;
-            page->needed = DISK_BLOCK_BYTES;
-            return PAGE_MORE;
-        }
-        if (page->view.type == RECORD_PUB) {
-            take_pub(retrieval);
-            forget_parts(retrieval, &page->view);
-        }
-        if (page->view.type == RECORD_PART) pub_parts_take(&retrieval->parts, &page->view);
-    }
-    return step;
-}
-
-/* The end of a file; a message in parts may go on in the next one. */
-static void on_end(struct retrieval *retrieval) {
-    struct pager_place place;
-    bool goes_on = retrieval->parts.count != 0 && !file_at(retrieval)->whole &&
-                   pager_locate_next(retrieval->at_file, &place);
-    if (!goes_on) {
-        end_file(retrieval);
-        return;
-    }
-    retrieval->at_file = pager_next_file(retrieval->at_file);
-    begin_at(retrieval, &place, place.offset);
+/* Goes on behind a piece that was walked through; false when the file is done with. A message in
+ * parts may go on in the next one, of which nothing else is wanted. */
+static bool read_on(struct retrieval *retrieval, enum page_step step) {
+    struct piece *piece = &retrieval->piece;
+    bool behind = piece->file != file_at(retrieval);
+    if (behind && piece->parts.count == 0) return false;
+    if (step == PAGE_END && (file_at(retrieval)->whole || !piece_follow(piece))) return false;
+    retrieval->reading = true;
+    piece_read_on(piece);
+    return true;
 }
 
 void retrieval_on_request(struct retrieval *retrieval, struct disk_request *request) {
+    struct piece *piece = &retrieval->piece;
+    check(request == &piece->request);
+    if (!piece_on_request(piece)) return;
     retrieval->reading = false;
-    if (request->status != 0) {
-        if (++retrieval->failures >= FAILURES_MAX) {
-            end_file(retrieval);
-            return;
-        }
+    if (piece->failed && ++retrieval->failures < FAILURES_MAX) {
         retrieval->retry_ms = retrieval->keeper->shard->now_ms + RETRY_MS;
         return;
     }
+    /* What cannot be read is not: what is beside it is. */
     retrieval->failures = 0;
-    counter_add(&retrieval->keeper->shard->counters.read_bytes, request->done);
-    enum page_step step = take_piece(retrieval);
-    bool over = retrieval->at_file != file_at(retrieval) && retrieval->parts.count == 0;
-    if (over) {
-        end_file(retrieval);
-        return;
-    }
-    bool whole = request->done == request->size;
-    if (step == PAGE_MORE && whole) {
-        uint64_t bytes = max_u64(SHELF_PIECE_BYTES, retrieval->page.needed + DISK_BLOCK_BYTES);
-        submit(retrieval, bytes);
-        return;
-    }
-    on_end(retrieval);
+    counter_add(&retrieval->keeper->shard->counters.read_bytes, piece->done);
+    enum page_step step = piece_next(piece);
+    for (; step == PAGE_RECORD; step = piece_next(piece))
+        take_message(retrieval);
+    if (!read_on(retrieval, step)) end_file(retrieval);
 }
 
 bool retrieval_turn(struct retrieval *retrieval) {
@@ -239,7 +171,8 @@ bool retrieval_turn(struct retrieval *retrieval) {
     if (retrieval->retry_ms > retrieval->keeper->shard->now_ms) return false;
     if (retrieval->begun) {
         /* A read has failed: once more. */
-        submit(retrieval, retrieval->request.size);
+        retrieval->reading = true;
+        piece_read(&retrieval->piece, retrieval->piece.size);
         return false;
     }
     while (retrieval->file_at < retrieval->evacuation->file_count) {

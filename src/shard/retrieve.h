@@ -6,9 +6,7 @@
 #define SHARD_RETRIEVE_H
 
 #include "core/ref.h"
-#include "store/disk.h"
-#include "store/pages.h"
-#include "store/pub.h"
+#include "shard/piece.h"
 
 struct evacuation;
 struct keeper;
@@ -24,18 +22,14 @@ struct retrieval {
     struct keeper *keeper;
     const struct evacuation *evacuation;
     uint32_t file_at;
-    bool begun;                /* the file at file_at */
-    struct kept_file *at_file; /* that, or one behind it, where the last message of it ends */
+    bool begun; /* the file at file_at */
     bool reading;
     uint32_t failures; /* of one read */
     uint64_t retry_ms;
     struct retrieved_queue *queues; /* by id */
     uint32_t queue_count;
     uint32_t queue_capacity;
-    struct disk_request request;
-    struct page page;
-    struct pub_parts parts;
-    size_t capacity; /* of request.into */
+    struct piece piece;
 };
 
 void retrieval_init(struct retrieval *retrieval, struct keeper *keeper);

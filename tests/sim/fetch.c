@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "shard/keeper.h"
 #include "shard/kept_record.h"
+#include "shard/piece.h"
 #include "store/pages.h"
 
 static struct message_pool *pool_of(const struct world *world, const struct queue_slot *slot) {
@@ -78,7 +79,7 @@ static uint8_t *room_for(uint64_t size) {
 }
 
 static struct message *walk(
-    struct world *world, struct search *search, const struct pager_place *place) {
+    struct world *world, struct search *search, const struct piece_place *place) {
     struct disk *disk = vault_reader(world->vault);
     struct disk_file *file = NULL;
     if (disk_open(disk, place->name, &file) != 0) return NULL;
@@ -100,13 +101,13 @@ static struct message *read_message(
     struct world *world, const struct queue_slot *slot, uint64_t seq, bool spoilt) {
     const struct stay *stay = &slot->shelf->stays[shelf_find(slot->shelf, seq)];
     struct search search = {.slot = slot, .seq = seq, .spoilt = spoilt};
-    struct pager_place place;
+    struct piece_place place;
     pub_parts_init(&search.parts);
     world->vault->platter.spying = true;
     struct message *message = NULL;
-    if (pager_locate(stay, &place)) message = walk(world, &search, &place);
+    if (piece_locate(stay, &place)) message = walk(world, &search, &place);
     struct kept_file *file = stay->file;
-    for (; !message && pager_locate_next(file, &place); file = pager_next_file(file))
+    for (; !message && piece_locate_next(file, &place); file = piece_next_file(file))
         message = walk(world, &search, &place);
     pub_parts_deinit(&search.parts);
     world->vault->platter.spying = false;

@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "core/message.h"
 #include "shard/keeper.h"
+#include "shard/piece.h"
 #include "shard/queue_host.h"
 
 /* The letter that a message is. */
@@ -136,9 +137,9 @@ void inspect_lost(struct world *world, const struct queue *queue) {
     const struct queue_slot *slot = slot_of(world, queue);
     uint64_t seq = queue_next_ready(queue);
     const struct stay *stay = &slot->shelf->stays[shelf_find(slot->shelf, seq)];
-    struct pager_place place;
+    struct piece_place place;
     const struct sim_file *file = NULL;
-    if (pager_locate(stay, &place)) file = platter_find(&world->vault->platter, place.name);
+    if (piece_locate(stay, &place)) file = platter_find(&world->vault->platter, place.name);
     if (fetch_is_readable(world, slot, seq) && !had_bad_luck(world, file))
         world_fail(world, lost, "message %llu of queue %llu is given up, but can be read",
             (unsigned long long)seq, (unsigned long long)slot->id);
