@@ -94,7 +94,8 @@ void __wrap_entries_fold(struct entries *entries, uint64_t number) {
     struct chunk **slot = entries_slot(entries, number);
     if (!entries_is_folded(*slot)) return;
     edges_add(EDGE_folded, 1);
-    if (plant_on(PLANT_fold_forgets)) *slot = entries_folded_mark(false);
+    if (plant_on(PLANT_fold_forgets))
+        *slot = entries_folded_mark(entries_mark_flags(*slot) & (uint8_t)~ENTRY_REDELIVERED);
 }
 
 void __wrap_entries_put_folded(struct entries *entries, bool redelivered) {
