@@ -105,13 +105,14 @@ void entries_fold(struct entries *entries, uint64_t number) {
     check(entries_is_plain(chunk));
     if (chunk == entries->tail || chunk->live != UINT64_MAX) return;
     uint8_t flags = chunk->entries[0].flags;
-    if (flags != ENTRY_KEPT && flags != (ENTRY_KEPT | ENTRY_REDELIVERED)) return;
+    uint8_t kind = flags & (uint8_t)~ENTRY_REDELIVERED;
+    if (kind != ENTRY_KEPT && kind != ENTRY_SPILLED) return;
     for (uint32_t i = 0; i < CHUNK_ENTRIES; i++) {
         const struct entry *entry = &chunk->entries[i];
         if (entry->message || entry->flags != flags || entry->attempts != 0) return;
     }
     slab_put(entries->chunks, chunk);
-    *slot = entries_folded_mark(flags & ENTRY_REDELIVERED);
+    *slot = entries_folded_mark(flags);
 }
 
 void entries_put_folded(struct entries *entries, bool redelivered) {
@@ -119,7 +120,8 @@ void entries_put_folded(struct entries *entries, bool redelivered) {
     uint64_t number = entries->next_seq / CHUNK_ENTRIES;
     struct chunk *chunk = entries_open_tail(entries);
     slab_put(entries->chunks, chunk);
-    *entries_slot(entries, number) = entries_folded_mark(redelivered);
+    uint8_t flags = (uint8_t)(ENTRY_KEPT | (redelivered ? ENTRY_REDELIVERED : 0));
+    *entries_slot(entries, number) = entries_folded_mark(flags);
     entries->tail = NULL;
     entries->next_seq += CHUNK_ENTRIES;
     entries->live += CHUNK_ENTRIES;
@@ -128,8 +130,7 @@ void entries_put_folded(struct entries *entries, bool redelivered) {
 struct chunk *entries_unfold(struct entries *entries, uint64_t number) {
     struct chunk **slot = entries_slot(entries, number);
     check(entries_is_folded(*slot));
-    bool redelivered = entries_mark_is_redelivered(*slot);
-    uint8_t flags = (uint8_t)(ENTRY_KEPT | (redelivered ? ENTRY_REDELIVERED : 0));
+    uint8_t flags = entries_mark_flags(*slot);
     struct chunk *chunk = slab_take(entries->chunks);
     chunk->live = UINT64_MAX;
     for (uint32_t i = 0; i < CHUNK_ENTRIES; i++)
@@ -351,6 +352,13 @@ bool entries_next_chunk(const struct entries *entries, uint64_t *number, uint64_
     return false;
 }
 
+/* Only what is on disk is not in memory; a spilled one is there only while it is not. */
+static void check_away(const struct entry *entry) {
+    bool spilled = entry->flags & ENTRY_SPILLED;
+    if (!entry->message) check(spilled || entry->flags & ENTRY_KEPT);
+    if (spilled) check(!entry->message && !(entry->flags & (ENTRY_KEPT | ENTRY_UNACKED)));
+}
+
 static void check_strays(const struct entries *entries) {
     const struct strays *strays = entries->strays;
     uint32_t live = 0;
@@ -361,7 +369,7 @@ static void check_strays(const struct entries *entries) {
         if (i > strays->first) check(strays->list[i - 1].seq < stray->seq);
         check(stray->seq < entries->first * CHUNK_ENTRIES);
         if (stray->entry.flags & ENTRY_REMOVED) continue;
-        check(stray->entry.message || stray->entry.flags & ENTRY_KEPT);
+        check_away(&stray->entry);
         live++;
     }
     check(live == strays->live);
@@ -382,7 +390,7 @@ void entries_check(const struct entries *entries) {
         live += (uint64_t)__builtin_popcountll(chunk->live);
         for (uint64_t bits = chunk->live; bits; bits &= bits - 1) {
             const struct entry *entry = &chunk->entries[__builtin_ctzll(bits)];
-            check(entry->message || entry->flags & ENTRY_KEPT);
+            check_away(entry);
             if (entry->message) check(entry->message->body_size == entry->body_size);
             check(!(entry->flags & ENTRY_REMOVED));
         }

@@ -11,9 +11,9 @@
  * memory follows the number of entries.
  *
  * Whether an entry is ready is for the queue to know (by its cursor and its runs of requeued ones);
- * here an entry is live, or it is not. The message of a kept one may be on disk only, and then
- * entry->message is NULL. A chunk of which that holds for all 64, and that has nothing else to
- * remember, is folded: its place in the ring says so, and it takes no other memory. */
+ * here an entry is live, or it is not. The message of a kept or spilled one may be on disk only,
+ * and then entry->message is NULL. A chunk of which that holds for all 64, and that has nothing
+ * else to remember, is folded: its place in the ring says so, and it takes no other memory. */
 #ifndef CORE_ENTRIES_H
 #define CORE_ENTRIES_H
 
@@ -32,7 +32,8 @@ enum {
     ENTRY_UNACKED = 1,
     ENTRY_REDELIVERED = 2,
     ENTRY_REMOVED = 4, /* strays only: where a removed one was */
-    ENTRY_KEPT = 8     /* on disk, or on its way there */
+    ENTRY_KEPT = 8,    /* on disk, or on its way there */
+    ENTRY_SPILLED = 16 /* not kept, and away: on disk until it is back, or this process ends */
 };
 
 struct entry {
@@ -144,13 +145,16 @@ static inline struct chunk **entries_slot(const struct entries *entries, uint64_
     return &entries->ring[index & (entries->ring_capacity - 1)];
 }
 
-/* What hangs in the place of a folded chunk: no address, as it is odd. */
-static inline struct chunk *entries_folded_mark(bool redelivered) {
-    return (struct chunk *)(uintptr_t)(redelivered ? 3 : 1);
+/* What hangs in the place of a folded chunk whose entries all have these flags: no address, as it
+ * is odd. They are kept ones or spilled ones, redelivered or not. */
+static inline struct chunk *entries_folded_mark(uint8_t flags) {
+    return (struct chunk *)(uintptr_t)(1 | (flags & ENTRY_REDELIVERED ? 2 : 0) |
+                                       (flags & ENTRY_SPILLED ? 4 : 0));
 }
 
-static inline bool entries_mark_is_redelivered(const struct chunk *chunk) {
-    return chunk == entries_folded_mark(true);
+static inline uint8_t entries_mark_flags(const struct chunk *mark) {
+    uintptr_t bits = (uintptr_t)mark;
+    return (uint8_t)((bits & 2 ? ENTRY_REDELIVERED : 0) | (bits & 4 ? ENTRY_SPILLED : ENTRY_KEPT));
 }
 
 static inline bool entries_is_folded(const struct chunk *chunk) {
@@ -159,7 +163,7 @@ static inline bool entries_is_folded(const struct chunk *chunk) {
 
 /* Whether there is a chunk and it has memory. */
 static inline bool entries_is_plain(const struct chunk *chunk) {
-    return (uintptr_t)chunk > 3;
+    return (uintptr_t)chunk > 7;
 }
 
 /* The chunk that may hold `seq`, or NULL; also a folded one's mark. */

@@ -83,6 +83,10 @@ bool queue_next_kept(
     struct entry *entry = NULL;
     for (uint64_t at = *seq; entries_next_any(&queue->entries, &at, end, &entry); at++) {
         if (entry && !(entry->flags & ENTRY_KEPT)) continue;
+        if (!entry && queue_is_spilled(queue, at)) {
+            at |= CHUNK_ENTRIES - 1;
+            continue;
+        }
         *seq = at;
         if (ret_message) *ret_message = entry ? entry->message : NULL;
         return true;
@@ -528,7 +532,8 @@ static void note_dropped(struct queue *queue, uint64_t seq, uint64_t count) {
 static uint64_t drop_at(struct queue *queue, uint64_t seq, const struct entry *entry) {
     if (!entry) {
         uint64_t number = seq / CHUNK_ENTRIES;
-        note_dropped(queue, number * CHUNK_ENTRIES, CHUNK_ENTRIES);
+        if (!queue_is_spilled(queue, seq))
+            note_dropped(queue, number * CHUNK_ENTRIES, CHUNK_ENTRIES);
         entries_remove_folded(&queue->entries, number);
         return (number + 1) * CHUNK_ENTRIES;
     }

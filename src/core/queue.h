@@ -121,12 +121,28 @@ uint64_t queue_next_ready(const struct queue *queue);
 
 /* ---- messages that are on disk only: they are away (core/queue_away.c)
  *
- * The host decides which ready kept messages go, and brings them back before they are needed. */
+ * The host decides which ready messages go, and brings them back before they are needed. Kept ones
+ * are on disk anyway; others are spilled: the host has written them for that, and what it has
+ * written is not needed any more as soon as they are back. */
 
 /* Forgets kept messages from *seq on and below `end`, but not their places: all of these are on
  * disk. Unacked ones are among them, which have to come back only when they are requeued. Looks at
  * up to `budget` of them, moves *seq behind, and gives how many it forgot. */
 uint32_t queue_page_out(struct queue *queue, uint64_t *seq, uint64_t end, uint32_t budget);
+
+/* Finds the first message in memory with *seq <= its seq < end that is not kept, whose seq is put
+ * into *seq; looks at up to *budget, from which that is taken. False when there is none, or none so
+ * far: then *seq is moved up to where it has looked. The message is borrowed until the next op, and
+ * NULL when it cannot be spilled, being unacked. Nothing may be doomed: see queue_is_dropping. */
+bool queue_next_spillable(const struct queue *queue, uint64_t *seq, uint64_t end, uint32_t *budget,
+    struct message **ret_message);
+
+/* Forgets ready messages that are not kept, from *seq on and below `end`, as queue_page_out does
+ * kept ones: all of these are on disk. */
+uint32_t queue_spill_out(struct queue *queue, uint64_t *seq, uint64_t end, uint32_t budget);
+
+/* Whether the message of `seq`, which is away, is spilled; or else it is kept. */
+bool queue_is_spilled(const struct queue *queue, uint64_t seq);
 
 /* The first ready message that is away and not before *seq, into *seq; false when there is none. */
 bool queue_next_away(struct queue *queue, uint64_t *seq);

@@ -43,8 +43,32 @@ static bool may_go(const struct entry *entry) {
            atomic_load_explicit(&entry->message->refs, memory_order_relaxed) == 1;
 }
 
-uint32_t queue_page_out(struct queue *queue, uint64_t *seq, uint64_t end, uint32_t budget) {
+/* A ready one that is not kept goes when the host has spilled it. */
+static bool may_spill(const struct entry *entry) {
+    return entry->message && !(entry->flags & (ENTRY_KEPT | ENTRY_UNACKED));
+}
+
+static void let_go(struct queue *queue, uint64_t seq, struct entry *entry) {
+    if (entry->flags & ENTRY_UNACKED)
+        queue->lent_away++;
+    else
+        queue_note_away(queue, seq, entry);
+    if (!(entry->flags & ENTRY_KEPT)) entry->flags |= ENTRY_SPILLED;
+    message_unref(queue->pool, entry->message);
+    entry->message = NULL;
+}
+
+/* Where a walk that is over has got to: not behind its end, though chunks and gaps are passed over
+ * as a whole. */
+static uint64_t looked_up_to(uint64_t seq, uint64_t end, uint32_t budget) {
+    return budget != 0 ? end : min_u64(seq, end);
+}
+
+/* Of those that may go, from *seq on. */
+static uint32_t let_range_go(struct queue *queue, uint64_t *seq, uint64_t end, uint32_t budget,
+    bool (*may)(const struct entry *entry)) {
     uint32_t forgot = 0;
+    uint64_t from = *seq;
     /* What is doomed cannot be told from what is ready. */
     if (queue->gone || !ranges_empty(&queue->doomed)) return 0;
     struct entry *entry = NULL;
@@ -54,23 +78,53 @@ uint32_t queue_page_out(struct queue *queue, uint64_t *seq, uint64_t end, uint32
             *seq = (*seq / CHUNK_ENTRIES + 1) * CHUNK_ENTRIES;
             continue;
         }
-        if (may_go(entry)) {
-            if (entry->flags & ENTRY_UNACKED)
-                queue->lent_away++;
-            else
-                queue_note_away(queue, *seq, entry);
-            message_unref(queue->pool, entry->message);
-            entry->message = NULL;
-            forgot++;
-        }
+        bool goes = may(entry);
+        if (goes) let_go(queue, *seq, entry);
+        forgot += goes;
         uint64_t number = *seq / CHUNK_ENTRIES;
         bool last = *seq % CHUNK_ENTRIES == CHUNK_ENTRIES - 1;
         if (last && entries_is_plain(entries_chunk(&queue->entries, *seq)))
             entries_fold(&queue->entries, number);
         ++*seq;
     }
-    if (budget != 0) *seq = max_u64(*seq, end);
+    if (from < end) *seq = looked_up_to(*seq, end, budget);
     return forgot;
+}
+
+uint32_t queue_page_out(struct queue *queue, uint64_t *seq, uint64_t end, uint32_t budget) {
+    return let_range_go(queue, seq, end, budget, may_go);
+}
+
+uint32_t queue_spill_out(struct queue *queue, uint64_t *seq, uint64_t end, uint32_t budget) {
+    return let_range_go(queue, seq, end, budget, may_spill);
+}
+
+bool queue_next_spillable(const struct queue *queue, uint64_t *seq, uint64_t end, uint32_t *budget,
+    struct message **ret_message) {
+    struct entry *entry = NULL;
+    uint64_t from = *seq;
+    check(ranges_empty(&queue->doomed));
+    end = min_u64(end, queue->entries.next_seq);
+    for (; *budget != 0 && entries_next_any(&queue->entries, seq, end, &entry); --*budget) {
+        if (!entry) {
+            *seq = (*seq / CHUNK_ENTRIES + 1) * CHUNK_ENTRIES;
+            continue;
+        }
+        if (entry->message && !(entry->flags & ENTRY_KEPT)) {
+            *ret_message = may_spill(entry) ? entry->message : NULL;
+            return true;
+        }
+        ++*seq;
+    }
+    if (from < end) *seq = looked_up_to(*seq, end, *budget);
+    return false;
+}
+
+bool queue_is_spilled(const struct queue *queue, uint64_t seq) {
+    const struct chunk *chunk = entries_chunk(&queue->entries, seq);
+    if (entries_is_folded(chunk)) return entries_mark_flags(chunk) & ENTRY_SPILLED;
+    const struct entry *entry = entries_find(&queue->entries, seq);
+    return entry && entry->flags & ENTRY_SPILLED;
 }
 
 bool queue_next_away(struct queue *queue, uint64_t *seq) {
@@ -134,6 +188,7 @@ bool queue_give(struct queue *queue, uint64_t seq, struct message *message) {
         entries_unfold(&queue->entries, seq / CHUNK_ENTRIES);
     struct entry *entry = entries_find(&queue->entries, seq);
     entry->message = message;
+    entry->flags &= (uint8_t)~ENTRY_SPILLED;
     if (entry->flags & ENTRY_UNACKED) {
         queue->lent_away--;
         return true;

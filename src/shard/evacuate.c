@@ -64,25 +64,11 @@ static void building_send(struct retirement *retirement) {
     if (building) send(retirement, building);
 }
 
-/* A message and its parts are in one segment: who takes the first part takes them all. Gives where
- * the first record of it is. */
 static bool put_message(
     struct building *building, const struct kept_record *kept, uint64_t *ret_offset) {
-    uint32_t parts = kept_record_parts(kept);
-    uint64_t offset = 0;
-    for (uint32_t i = 0; i < parts; i++) {
-        struct record part = kept_record_part(kept, i);
-        bool taken = segment_put(building->build, &part, &offset);
-        check(taken || i == 0);
-        if (!taken) return false;
-        if (i == 0) *ret_offset = offset;
-    }
-    struct record pub = kept_record_pub(kept);
-    bool taken = segment_put(building->build, &pub, &offset);
-    check(taken || parts == 0);
-    if (parts == 0) *ret_offset = offset;
-    if (taken) building->file->messages += kept->target_count; /* its parts do not count */
-    return taken;
+    if (!kept_record_put(kept, building->build, ret_offset)) return false;
+    building->file->messages += kept->target_count; /* its parts do not count */
+    return true;
 }
 
 /* Puts the message into the segment that is being filled, or into a new one, which it gives. */
@@ -181,7 +167,7 @@ static void note_missing(struct retirement *retirement, struct kept_file *file) 
 
 /* Copies what lives of a run, from seq_at on; false when the slice is used up before its end. */
 static bool copy_run(
-    struct retirement *retirement, const struct queue_slot *slot, uint32_t at, uint64_t *budget) {
+    struct retirement *retirement, struct queue_slot *slot, uint32_t at, uint64_t *budget) {
     const struct shelf *shelf = slot->shelf;
     const struct stay *stay = &shelf->stays[at];
     uint64_t end = min_u64(shelf_end(shelf, at), queue_next_seq(slot->queue));

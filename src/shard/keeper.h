@@ -23,6 +23,7 @@
 #include "shard/retire.h"
 #include "shard/shard.h"
 #include "shard/shelf.h"
+#include "shard/spill.h"
 #include "store/journal.h"
 #include "store/segment.h"
 
@@ -55,6 +56,7 @@ struct keeper_limits {
     uint32_t slice_steps;       /* of facts_put in one turn, of 512 places */
     uint64_t facts_bytes;       /* that are put before the disk has taken them */
     struct pager_limits pager;
+    struct spill_limits spill;
 };
 
 extern const struct keeper_limits KEEPER_LIMITS; /* the usual ones */
@@ -128,6 +130,7 @@ struct keeper {
     struct fifo limits; /* struct held_limit */
     struct retirement retirement;
     struct pager pager;
+    struct spill spill;
 };
 
 /* The keeper of a shard, which is set as shard->keeper; with room for so many archives. These are

@@ -4,13 +4,17 @@
 #include "base/memory.h"
 #include "store/pub.h"
 
+/* The head of a transient message's PUB; that of a persistent one is empty. */
+static const uint8_t TRANSIENT[8] = "passing";
+
 static uint64_t run_bytes(const struct message *message) {
     return (uint64_t)message_properties_at(message) + message->properties_size + message->body_size;
 }
 
 /* What a PUB has room for beside its targets. */
 static uint64_t pub_room(uint32_t targets) {
-    return RECORD_BYTES_MAX - RECORD_HEADER_BYTES - (uint64_t)targets * RECORD_POINT_BYTES - 8;
+    return RECORD_BYTES_MAX - RECORD_HEADER_BYTES - (uint64_t)targets * RECORD_POINT_BYTES - 8 -
+           sizeof TRANSIENT;
 }
 
 uint32_t kept_record_parts(const struct kept_record *kept) {
@@ -48,8 +52,27 @@ struct record kept_record_pub(const struct kept_record *kept) {
         .target_count = (uint16_t)kept->target_count,
         .targets = kept->targets,
         .message_id = pub_message_id(&pub),
+        .head = bytes_of(TRANSIENT, message->persistent ? 0 : sizeof TRANSIENT),
         .body = bytes_of(message->data + at, run_bytes(message) - at),
     };
+}
+
+bool kept_record_put(
+    const struct kept_record *kept, struct segment_build *build, uint64_t *ret_offset) {
+    uint32_t parts = kept_record_parts(kept);
+    uint64_t offset = 0;
+    for (uint32_t i = 0; i < parts; i++) {
+        struct record part = kept_record_part(kept, i);
+        bool taken = segment_put(build, &part, &offset);
+        check(taken || i == 0);
+        if (!taken) return false;
+        if (i == 0) *ret_offset = offset;
+    }
+    struct record pub = kept_record_pub(kept);
+    bool taken = segment_put(build, &pub, &offset);
+    check(taken || parts == 0);
+    if (taken && parts == 0) *ret_offset = offset;
+    return taken;
 }
 
 struct message *kept_record_message(
@@ -64,7 +87,7 @@ struct message *kept_record_message(
     message->routing_key_size = pub.routing_key_size;
     message->properties_size = pub.properties_size;
     message->body_size = (uint32_t)(size - pub_head_bytes(&pub));
-    message->persistent = true;
+    message->persistent = view->head.size == 0;
     message->priority = pub.priority;
     message->header_flags = pub.header_flags;
     bytes_copy(message->data, parts.data, parts.size);

@@ -4,6 +4,7 @@
 
 #include "core/message.h"
 #include "store/record.h"
+#include "store/segment.h"
 
 /* The usual size of a PART: a record of it fits a frame. */
 enum { KEPT_RECORD_PART_BYTES = 4 * 1024 * 1024 - 8192 };
@@ -24,6 +25,11 @@ struct record kept_record_part(const struct kept_record *kept, uint32_t part);
 
 /* The PUB behind its parts. Borrows all. */
 struct record kept_record_pub(const struct kept_record *kept);
+
+/* Puts the parts and the PUB into one segment, or nothing when they do not fit; says where the
+ * first of these records begins. */
+bool kept_record_put(
+    const struct kept_record *kept, struct segment_build *build, uint64_t *ret_offset) MUST_USE;
 
 /* The message of a PUB; what of it lies in parts is `parts`, complete (store/pub.h). With one
  * reference, or NULL when it is too large. */

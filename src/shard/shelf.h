@@ -100,7 +100,6 @@ struct shelf {
     uint64_t visited;          /* by which walk of the retirement last, */
     uint64_t said;             /* and by which what is known of it was put again */
     bool emptied;              /* of a file of before the start nothing lives in this shard now */
-    struct paging *paging;     /* NULL while nothing of it is on disk only (shard/pager.h) */
     uint64_t piece_at;         /* of all that was staged, where the last run began, in bytes */
     uint64_t delivered;        /* messages below may have been delivered: recorded */
     uint32_t delivered_step;   /* how far ahead that is recorded */

@@ -55,6 +55,9 @@ struct disk_request {
     uint64_t head_size;
     bool vital;        /* of DISK_MAKE: where there is no room, what is kept aside may be used */
     bool from_reserve; /* when handed back: it was */
+    bool fleeting;     /* the file need not outlive the process: it is whole when it is made, but
+                          not stable, and neither is its removal. Other slow requests do not wait
+                          for such ones */
     char name[DISK_NAME_BYTES_MAX];
     const void *submitter;     /* the submitter's, for telling its requests from those of others */
     struct disk_request *next; /* the disk's own, while it has the request */
@@ -144,6 +147,9 @@ static inline struct disk_request *disk_reap(struct disk *disk) {
 /* Zeroed memory of `size` bytes, a multiple of the block, aligned to it; aborts when there is none.
  * Given back by disk_memory_free. */
 uint8_t *disk_memory_new(size_t size);
+
+/* The same without the zeroes: what is not used takes no memory. */
+uint8_t *disk_memory_raw(size_t size);
 
 /* Gives the memory back; NULL is fine. */
 void disk_memory_free(uint8_t *memory);

@@ -4,8 +4,9 @@
  *             ---> lane[SLOW]   ---> create, fill, sync  ---+--> done list --> reap
  *                               ---> unlink, sync
  *             ---> lane[READER] ---> open, pread, close
+ *             ---> lane[FLEETING] -> as slow ones, without sync: what need not outlive the process
  *
- * The lanes and the list of what is done are four lists behind one mutex. It is held for a few
+ * The lanes and the list of what is done are five lists behind one mutex. It is held for a few
  * instructions per commit, never during I/O; a lock-free ring would save nothing that could be
  * measured beside a synchronous write. */
 #include "store/disk_posix.h"
@@ -23,7 +24,8 @@
 #include "base/str.h"
 #include "store/reserve.h"
 
-enum { MAKE_CHUNK_BYTES = 1024 * 1024, WRITER = 0, SLOW = 1, READER = 2, LANES = 3 };
+enum { MAKE_CHUNK_BYTES = 1024 * 1024 };
+enum { WRITER, SLOW, READER, FLEETING, LANES };
 
 #define PROBE_NAME   "probe.new"
 #define MAKING_AFTER ".new"
@@ -113,7 +115,7 @@ static int fill(int fd, const struct disk_request *request, const uint8_t *zeroe
         if (status != 0) return status;
         at += size;
     }
-    return fsync(fd) == 0 ? 0 : -errno;
+    return request->fleeting || fsync(fd) == 0 ? 0 : -errno;
 }
 
 /* Gives the file its name, but never in place of another file, whose content it would destroy. */
@@ -138,7 +140,7 @@ static int make_file(
     disk_memory_free(zeroes);
     if (close(fd) != 0 && status == 0) status = -errno;
     if (status == 0) status = name_once(posix->dir_fd, making, request->name);
-    if (status == 0 && fsync(posix->dir_fd) != 0) status = -errno;
+    if (status == 0 && !request->fleeting && fsync(posix->dir_fd) != 0) status = -errno;
     if (status != 0) unlinkat(posix->dir_fd, making, 0);
     return status;
 }
@@ -166,7 +168,7 @@ static int carry_out_make(struct disk_posix *posix, struct disk_request *request
 
 static int carry_out_remove(struct disk_posix *posix, const struct disk_request *request) {
     if (unlinkat(posix->dir_fd, request->name, 0) != 0 && errno != ENOENT) return -errno;
-    return fsync(posix->dir_fd) == 0 ? 0 : -errno;
+    return request->fleeting || fsync(posix->dir_fd) == 0 ? 0 : -errno;
 }
 
 /* Reads until the file's end. Direct reads go on at multiples of the block only; one that ends
@@ -186,7 +188,9 @@ static int read_up_to(int fd, struct disk_request *request) {
 }
 
 static int carry_out_read(struct disk_posix *posix, struct disk_request *request) {
-    int direct = posix->how == DISK_POSIX_DIRECT ? O_DIRECT : 0;
+    /* What was not synced is in the page cache, mostly. */
+    bool cached = request->fleeting || posix->how != DISK_POSIX_DIRECT;
+    int direct = cached ? 0 : O_DIRECT;
     int fd = openat(posix->dir_fd, request->name, O_RDONLY | O_CLOEXEC | direct);
     if (fd < 0) return -errno;
     int status = read_up_to(fd, request);
@@ -237,9 +241,10 @@ static void *lane_main(void *argument) {
     return NULL;
 }
 
-static int lane_of(enum disk_kind kind) {
-    if (kind == DISK_WRITE) return WRITER;
-    return kind == DISK_READ ? READER : SLOW;
+static int lane_of(const struct disk_request *request) {
+    if (request->kind == DISK_WRITE) return WRITER;
+    if (request->kind == DISK_READ) return READER;
+    return request->fleeting ? FLEETING : SLOW;
 }
 
 static int lane_start(struct lane *lane) {
@@ -251,7 +256,7 @@ static int lane_start(struct lane *lane) {
 
 static void posix_submit(struct disk *disk, struct disk_request *request) {
     struct disk_posix *posix = posix_of(disk);
-    struct lane *lane = &posix->lanes[lane_of(request->kind)];
+    struct lane *lane = &posix->lanes[lane_of(request)];
     check(!posix->settings.read_only);
     check(request->size % DISK_BLOCK_BYTES == 0 && request->offset % DISK_BLOCK_BYTES == 0);
     pthread_mutex_lock(&posix->mutex);

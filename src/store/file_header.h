@@ -21,6 +21,7 @@ enum file_kind {
     FILE_RELEASED = 0, /* only in a mark */
     FILE_JOURNAL = 1,
     FILE_SEGMENT = 2, /* written once and whole; has no mark */
+    FILE_SPILL = 6,   /* the same, and nothing that a start reads */
 };
 
 struct file_header {

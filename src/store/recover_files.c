@@ -10,6 +10,7 @@
 #define NAME_ENDS     ".journal"
 #define SEGMENT_ENDS  ".segment"
 #define LEFTOVER_ENDS ".new"
+#define SPILL_ENDS    ".spill"
 #define BASE_LSN_MAX  ((uint64_t)1 << 62)
 
 static bool ends_with(const char *text, const char *end) {
@@ -40,7 +41,7 @@ static struct recover_file **grown(struct recover_file **files, uint32_t *capaci
 
 static void on_name(void *context, const char *name) {
     struct recovery *recovery = context;
-    if (ends_with(name, LEFTOVER_ENDS)) {
+    if (ends_with(name, LEFTOVER_ENDS) || ends_with(name, SPILL_ENDS)) {
         recover_leftover_add(recovery, name);
     } else if (ends_with(name, NAME_ENDS)) {
         if (recovery->file_count == recovery->file_capacity)

@@ -33,6 +33,10 @@ struct segment_build {
     bool finished;
 };
 
+static void give_back_memory(struct segment_build *build) {
+    if (build->memory != build->settings.memory) disk_memory_free(build->memory);
+}
+
 static void reserve(struct segment_build *build, size_t size) {
     size_t needed = build->at + size;
     if (needed <= build->memory_bytes) return;
@@ -41,7 +45,7 @@ static void reserve(struct segment_build *build, size_t size) {
         bytes *= 2;
     uint8_t *memory = disk_memory_new(bytes);
     bytes_copy(memory, build->memory, build->at);
-    disk_memory_free(build->memory);
+    give_back_memory(build);
     build->memory = memory;
     build->memory_bytes = bytes;
 }
@@ -51,9 +55,11 @@ struct segment_build *segment_begin(const struct segment_settings *settings) {
     check(settings->capacity_bytes % DISK_BLOCK_BYTES == 0);
     struct segment_build *build = NEW(struct segment_build);
     build->settings = *settings;
+    build->memory = settings->memory;
+    build->memory_bytes = settings->memory_bytes;
     build->header = (struct file_header){
         .format = FILE_FORMAT,
-        .kind = FILE_SEGMENT,
+        .kind = settings->spill ? FILE_SPILL : FILE_SEGMENT,
         .shard = settings->shard,
         .file_no = settings->number,
         .file_id = settings->file_id,
@@ -94,7 +100,8 @@ static void put_record(struct segment_build *build, const struct record *record,
     reserve(build, size);
     uint32_t crc = record_encode(record, build->memory + build->at);
     struct record_view view = record_view_of(record, build->memory + build->at);
-    file_index_add(&build->index, &view, build->memory + build->at, build->at);
+    if (!build->settings.spill)
+        file_index_add(&build->index, &view, build->memory + build->at, build->at);
     build->frame.body_crc = journal_frame_fold(build->frame.body_crc, crc);
     build->frame.record_count++;
     build->at += size;
@@ -111,6 +118,7 @@ static bool fits(const struct segment_build *build, const struct record *record,
     if (build->record_count == 0 || build->in_message) return true;
     uint64_t end = segment_bytes(build) + size;
     if (!fits_frame(build, size)) end += JOURNAL_FRAME_HEADER_BYTES;
+    if (build->settings.spill) return end + DISK_BLOCK_BYTES <= build->settings.capacity_bytes;
     uint64_t index = file_index_frames_bytes(&build->index, JOURNAL_FRAME_BYTES,
         record->target_count, file_index_cost(record->type, record->target_count, size));
     uint64_t padding = DISK_BLOCK_BYTES;
@@ -170,8 +178,10 @@ static void link_frames(struct segment_build *build) {
 void segment_finish(struct segment_build *build, struct disk_request *ret_request) {
     check(!build->finished && build->record_count != 0);
     if (build->frame_at != 0) frame_end(build, 0);
-    put_index(build);
-    link_frames(build);
+    if (!build->settings.spill) {
+        put_index(build);
+        link_frames(build);
+    }
     build->finished = true;
     *ret_request = (struct disk_request){
         .kind = DISK_MAKE,
@@ -179,12 +189,17 @@ void segment_finish(struct segment_build *build, struct disk_request *ret_reques
         .size = build->at,
         .head_size = build->at,
     };
-    segment_name(build->settings.file_id, ret_request->name);
+    if (build->settings.spill) {
+        segment_spill_name(build->settings.file_id, ret_request->name);
+        ret_request->fleeting = true;
+    } else {
+        segment_name(build->settings.file_id, ret_request->name);
+    }
 }
 
 void segment_free(struct segment_build *build) {
     if (!build) return;
-    disk_memory_free(build->memory);
+    give_back_memory(build);
     file_index_deinit(&build->index);
     mem_free(build);
 }
@@ -196,4 +211,8 @@ void segment_name(uint64_t file_id, char name[DISK_NAME_BYTES_MAX]) {
 void segment_ref_put(const struct segment_ref *ref, uint8_t *at) {
     le_put_u64(at, ref->number);
     le_put_u64(at + 8, ref->file_id);
+}
+
+void segment_spill_name(uint64_t file_id, char name[DISK_NAME_BYTES_MAX]) {
+    str_format(name, DISK_NAME_BYTES_MAX, "%016llx.spill", (unsigned long long)file_id);
 }

@@ -5,7 +5,10 @@
  *
  * A segment counts once a MANIFEST record in its writer's chain lists it; before that it is left
  * over from something that was interrupted, and the next start removes it. It is never written
- * again: what still lives in it is copied to another one when too little does. */
+ * again: what still lives in it is copied to another one when too little does.
+ *
+ * A spill file is the same but for its name and kind, and that it has no index: it never counts,
+ * and is not synced. */
 #ifndef STORE_SEGMENT_H
 #define STORE_SEGMENT_H
 
@@ -26,6 +29,9 @@ struct segment_settings {
     uint64_t number;         /* above all the writer ever used; from 1 */
     uint64_t file_id;        /* random */
     uint64_t capacity_bytes; /* of the file; a multiple of the block, at least the minimum */
+    bool spill;              /* a spill file: nobody but this process will read it */
+    uint8_t *memory;         /* borrowed, aligned for disks; or NULL: it takes its own */
+    size_t memory_bytes;
 };
 
 /* A segment that is being put together in memory. */
@@ -57,6 +63,9 @@ void segment_free(struct segment_build *build);
 
 /* The name of a segment's file. */
 void segment_name(uint64_t file_id, char name[DISK_NAME_BYTES_MAX]);
+
+/* The name of a spill file. */
+void segment_spill_name(uint64_t file_id, char name[DISK_NAME_BYTES_MAX]);
 
 /* Writes the RECORD_MANIFEST_ENTRY_BYTES that every manifest has of a segment. */
 void segment_ref_put(const struct segment_ref *ref, uint8_t *at);

@@ -248,7 +248,8 @@ static void a_file_is_made_once_and_removed_once(void **state) {
         assert_int_equal(request.status, i == 0 ? 0 : -EEXIST);
     }
     for (int i = 0; i < 2; i++) {
-        struct disk_request request = {.kind = DISK_REMOVE, .name = "one.journal"};
+        struct disk_request request = {
+            .kind = DISK_REMOVE, .name = "one.journal", .fleeting = i == 0};
         disk_submit(disk, &request);
         wait_for_bell(&owner);
         assert_ptr_equal(disk_reap(disk), &request);
@@ -260,11 +261,14 @@ static void a_file_is_made_once_and_removed_once(void **state) {
     close_owner(&owner);
 }
 
+static bool fleeting; /* files are made and read as such */
+
 /* Reads one piece and gives the request as it came back. */
 static struct disk_request read_piece(
     struct owner *owner, const char *name, uint64_t offset, void *into, uint64_t size) {
     struct disk *disk = disk_posix_disk(owner->posix);
-    struct disk_request request = {.kind = DISK_READ, .offset = offset, .into = into, .size = size};
+    struct disk_request request = {
+        .kind = DISK_READ, .offset = offset, .into = into, .size = size, .fleeting = fleeting};
     snprintf(request.name, sizeof request.name, "%s", name);
     disk_submit(disk, &request);
     wait_for_bell(owner);
@@ -292,6 +296,7 @@ static void pieces_are_read(enum disk_posix_how how) {
         .data = head,
         .size = BLOCKS * DISK_BLOCK_BYTES,
         .head_size = BLOCKS * DISK_BLOCK_BYTES,
+        .fleeting = fleeting,
         .name = "one.segment"};
     disk_submit(disk, &make);
     wait_for_bell(&owner);
@@ -326,6 +331,9 @@ static void pieces_are_read_directly_or_not(void **state) {
     (void)state;
     pieces_are_read(DISK_POSIX_DIRECT);
     pieces_are_read(DISK_POSIX_FDATASYNC);
+    fleeting = true;
+    pieces_are_read(DISK_POSIX_DIRECT);
+    fleeting = false;
 }
 
 static void what_is_not_there_is_told(void **state) {

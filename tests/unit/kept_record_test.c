@@ -38,16 +38,17 @@ static void assert_same(const struct message *a, const struct message *b) {
     assert_int_equal(a->body_size, b->body_size);
     assert_int_equal(a->priority, b->priority);
     assert_int_equal(a->header_flags, b->header_flags);
-    assert_true(b->persistent);
+    assert_int_equal(a->persistent, b->persistent);
     struct bytes body = message_body(b);
     assert_bytes(message_body(a), body.data, body.size);
     assert_memory_equal(a->data, b->data, message_properties_at(a) + a->properties_size);
 }
 
-static void round_trip_in(
-    uint32_t part_bytes, size_t exchange, size_t key, size_t properties, uint32_t body) {
+static void round_trip_of(bool persistent, uint32_t part_bytes, size_t exchange, size_t key,
+    size_t properties, uint32_t body) {
     struct message_pool *pool = message_pool_new(0);
     struct message *message = make(pool, exchange, key, properties, body);
+    message->persistent = persistent;
     struct record_target targets[2] = {{5, 6, 1}, {7, 8, 1}};
     struct pub_parts parts;
     pub_parts_init(&parts);
@@ -74,6 +75,12 @@ static void round_trip_in(
     pub_parts_deinit(&parts);
     message_unref(pool, message);
     message_pool_free(pool);
+}
+
+static void round_trip_in(
+    uint32_t part_bytes, size_t exchange, size_t key, size_t properties, uint32_t body) {
+    round_trip_of(true, part_bytes, exchange, key, properties, body);
+    round_trip_of(false, part_bytes, exchange, key, properties, body);
 }
 
 static void round_trip(size_t exchange, size_t key, size_t properties, uint32_t body) {

@@ -46,6 +46,9 @@ enum step {
     STEP_SENT,
     STEP_PAGE_OUT,
     STEP_PAGE_OUT_ALL,
+    STEP_SPILL,
+    STEP_SPILL_ALL,
+    STEP_LOOK,
     STEP_GIVE,
     STEP_GIVE_NEXT,
     STEP_GIVE_NONSENSE,
@@ -54,7 +57,8 @@ enum step {
     STEP_KINDS
 };
 
-static const uint32_t ODDS[STEP_KINDS] = {60, 40, 6, 60, 40, 30, 20, 30, 10, 40, 60, 5, 3, 1};
+static const uint32_t ODDS[STEP_KINDS] = {
+    60, 40, 6, 60, 40, 30, 20, 30, 10, 30, 10, 20, 40, 60, 5, 3, 1};
 
 struct world {
     struct prng prng;
@@ -64,6 +68,7 @@ struct world {
     struct settlements settlements;
     struct credit credit;
     struct effects effects;
+    uint32_t kept_percent;
     bool exact;               /* sizes of restored messages are known, and none was lost */
     consumer_handle consumer; /* 0: there is none */
     uint32_t consumers;
@@ -196,7 +201,7 @@ static void step_enqueue(struct world *world) {
     for (uint64_t n = below(world, chance(world, 20) ? 300 : 6); n > 0 && world->next_seq < PLACES;
          n--) {
         uint64_t seq = world->next_seq++;
-        world->places[seq] = (struct place){.kept = chance(world, 95),
+        world->places[seq] = (struct place){.kept = chance(world, world->kept_percent),
             .size = 8 + (uint32_t)below(world, chance(world, 5) ? 999 : 9)};
         change(world, seq, READY, false);
         apply(world, &(struct op){.kind = OP_ENQUEUE, .message = message_of(world, seq)}, 0);
@@ -297,23 +302,60 @@ static bool may_go(const struct place *place) {
     return place->state != NONE && place->kept && !place->away && !place->lent;
 }
 
-static void step_page_out(struct world *world, bool all) {
+static bool may_spill(const struct place *place) {
+    return place->state == READY && !place->kept && !place->away;
+}
+
+static void let_go(struct world *world, bool all, bool spills) {
     uint64_t first = all ? 0 : below(world, world->next_seq);
     uint64_t end = all ? UINT64_MAX : first + below(world, 400);
     uint32_t budget = all || chance(world, 50) ? UINT32_MAX : 1 + (uint32_t)below(world, 100);
     uint64_t seq = first;
     bool dropping = queue_is_dropping(world->queue);
-    uint32_t gone = queue_page_out(world->queue, &seq, end, budget);
+    uint32_t gone = spills ? queue_spill_out(world->queue, &seq, end, budget)
+                           : queue_page_out(world->queue, &seq, end, budget);
     check(seq >= first);
     if (dropping) check(gone == 0);
     if (dropping) return;
     if (budget == UINT32_MAX) check(seq >= min_u64(end, world->next_seq));
     for (uint64_t at = first; at < min_u64(seq, min_u64(end, world->next_seq)); at++) {
-        if (!may_go(&world->places[at])) continue;
-        change(world, at, world->places[at].state, true);
+        const struct place *place = &world->places[at];
+        if (spills ? !may_spill(place) : !may_go(place)) continue;
+        change(world, at, place->state, true);
         gone--;
     }
     check(gone == 0);
+}
+
+/* What could be spilled is found, kept or not is known of each, and what is kept is found. */
+static void step_look(struct world *world) {
+    if (queue_is_dropping(world->queue)) return;
+    uint64_t end = below(world, world->next_seq + 100);
+    uint64_t at = below(world, world->next_seq);
+    for (uint64_t seq = at; seq < min_u64(end, world->next_seq); seq++) {
+        const struct place *place = &world->places[seq];
+        if (place->away) check(queue_is_spilled(world->queue, seq) == !place->kept);
+        uint64_t kept = seq;
+        bool found = queue_next_kept(world->queue, &kept, seq + 1, NULL);
+        check(found == (place->state != NONE && place->kept));
+    }
+    while (at < end) {
+        uint64_t seq = at;
+        uint32_t budget = chance(world, 50) ? UINT32_MAX : 1 + (uint32_t)below(world, 20);
+        struct message *message = NULL;
+        bool found = queue_next_spillable(world->queue, &seq, end, &budget, &message);
+        check(found || budget == 0 || seq >= min_u64(end, world->next_seq));
+        check(seq >= at);
+        for (; at < min_u64(seq, world->next_seq); at++) {
+            const struct place *place = &world->places[at];
+            check(place->state == NONE || place->kept || place->away);
+        }
+        if (!found && budget != 0) return;
+        if (!found) continue;
+        check(may_spill(&world->places[seq]) == (message != NULL));
+        if (message) check(memcmp(message_body(message).data, &seq, sizeof seq) == 0);
+        at = seq + 1;
+    }
 }
 
 static void give(struct world *world, uint64_t seq) {
@@ -387,8 +429,11 @@ static void step(struct world *world, enum step kind) {
     case STEP_SETTLE: step_give_up(world, true); return;
     case STEP_REQUEUE: step_give_up(world, false); return;
     case STEP_SENT: step_sent(world); return;
-    case STEP_PAGE_OUT: step_page_out(world, false); return;
-    case STEP_PAGE_OUT_ALL: step_page_out(world, true); return;
+    case STEP_PAGE_OUT: let_go(world, false, false); return;
+    case STEP_PAGE_OUT_ALL: let_go(world, true, false); return;
+    case STEP_SPILL: let_go(world, false, true); return;
+    case STEP_SPILL_ALL: let_go(world, true, true); return;
+    case STEP_LOOK: step_look(world); return;
     case STEP_GIVE: step_give(world); return;
     case STEP_GIVE_NEXT: step_give_next(world); return;
     case STEP_GIVE_NONSENSE: step_give_nonsense(world); return;
@@ -448,8 +493,11 @@ static void begin(struct world *world, uint64_t seed) {
     world->pool = message_pool_new(0);
     credit_init(&world->credit, 1 << 30);
     world->queue = queue_new(1, &(struct queue_settings){0}, world->pool);
-    queue_keep(world->queue, &world->settlements);
-    if (chance(world, 50)) restore(world);
+    static const uint32_t percents[] = {95, 95, 100, 50, 5, 0};
+    world->kept_percent = percents[below(world, COUNT_OF(percents))];
+    bool kept = world->kept_percent != 0 || chance(world, 50);
+    if (kept) queue_keep(world->queue, &world->settlements);
+    if (kept && chance(world, 50)) restore(world);
     queue_allow(world->queue, UINT64_MAX);
 }
 

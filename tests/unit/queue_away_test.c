@@ -540,6 +540,115 @@ static void what_is_away_becomes_strays_when_it_is_sparse(void **state) {
     get_range(f, 64 * 900, 64 * 900 + 65);
 }
 
+/* ---- spilled ones */
+
+static uint32_t spill(struct fixture *f, uint64_t seq, uint64_t end) {
+    uint32_t gone = queue_spill_out(f->queue, &seq, end, UINT32_MAX);
+    queue_check(f->queue);
+    return gone;
+}
+
+static void give_transient(struct fixture *f, uint64_t seq, uint64_t end) {
+    for (; seq < end; seq++) {
+        assert_true(queue_is_spilled(f->queue, seq));
+        assert_true(queue_give(f->queue, seq, message_of(f, seq, 10, false)));
+        assert_false(queue_is_spilled(f->queue, seq));
+        queue_check(f->queue);
+    }
+}
+
+static void transient_messages_are_spilled_and_kept_ones_stay(void **state) {
+    struct fixture *f = *state;
+    for (int i = 1; i <= 10; i++)
+        enqueue(f, i == 6);
+    assert_int_equal(spill(f, 4, 9), 4);
+    expect_counts(f, 10, 4, 0);
+    assert_int_equal(message_pool_count(f->pool), 6);
+    uint64_t seq = 1;
+    assert_true(queue_next_kept(f->queue, &seq, 100, NULL));
+    assert_int_equal(seq, 6);
+    assert_int_equal(page_out(f, 1, 100), 1);
+    assert_true(queue_wants(f->queue, 6));
+    assert_false(queue_is_spilled(f->queue, 6));
+    get_range(f, 1, 4);
+    assert_true(queue_is_away(f->queue));
+    give_transient(f, 4, 6);
+    get_range(f, 4, 6);
+    give(f, 6);
+    give_transient(f, 7, 9);
+    get_range(f, 6, 11);
+    /* That they are settled is nobody's business but the kept one's. */
+    settle(f, 1, 10);
+    expect_settled(f, 1);
+}
+
+static void chunks_of_spilled_ones_are_folded_and_not_kept(void **state) {
+    struct fixture *f = *state;
+    for (int i = 0; i < 64 * 5; i++)
+        enqueue(f, i >= 64 * 3 - 1);
+    get_range(f, 1, 65);
+    give_back(f, 1, 64); /* redelivered */
+    spill(f, 1, 64 * 3);
+    page_out(f, 64 * 3, UINT64_MAX);
+    for (uint64_t seq = 64; seq < 64 * 4; seq += 64)
+        assert_int_equal(entries_in_folded(&f->queue->entries, seq),
+            seq != 64); /* 64 alone has been delivered */
+    uint64_t seq = 1;
+    assert_true(queue_next_kept(f->queue, &seq, UINT64_MAX, NULL));
+    assert_int_equal(seq, 64 * 3);
+    give_transient(f, 1, 64 * 3);
+    for (seq = 1; seq < 65; seq++)
+        get_again(f, seq);
+    get_range(f, 65, 64 * 3);
+}
+
+static void a_purge_takes_what_is_spilled_and_notes_what_is_kept(void **state) {
+    struct fixture *f = *state;
+    for (int i = 0; i < 300; i++)
+        enqueue(f, i >= 200);
+    spill(f, 1, 200);
+    page_out(f, 210, 290);
+    struct op op = {.kind = OP_PURGE};
+    queue_apply(f->queue, &op, NULL, &f->effects);
+    drop_effects(f);
+    assert_int_equal(spill(f, 1, UINT64_MAX), 0);
+    assert_false(queue_wants(f->queue, 100));
+    pump(f);
+    take_runs(&f->settlements.settled);
+    assert_int_equal(take_runs(&f->settlements.dropped), 100);
+    assert_int_equal(message_pool_count(f->pool), 0);
+}
+
+static void what_could_be_spilled_is_found(void **state) {
+    struct fixture *f = *state;
+    for (int i = 1; i <= 200; i++)
+        enqueue(f, i == 3 || i > 100);
+    get(f, 1);
+    uint64_t seq = 1;
+    uint32_t budget = UINT32_MAX;
+    struct message *message = NULL;
+    assert_true(queue_next_spillable(f->queue, &seq, 300, &budget, &message));
+    assert_int_equal(seq, 1); /* unacked, and in the way */
+    assert_null(message);
+    seq = 2;
+    assert_true(queue_next_spillable(f->queue, &seq, 300, &budget, &message));
+    assert_non_null(message);
+    seq = 3;
+    assert_true(queue_next_spillable(f->queue, &seq, 300, &budget, &message));
+    assert_int_equal(seq, 4);
+    spill(f, 2, 90);
+    seq = 2;
+    budget = 10;
+    assert_false(queue_next_spillable(f->queue, &seq, 300, &budget, &message));
+    assert_int_equal(budget, 0);
+    budget = UINT32_MAX;
+    assert_true(queue_next_spillable(f->queue, &seq, 300, &budget, &message));
+    assert_int_equal(seq, 90);
+    seq = 101;
+    assert_false(queue_next_spillable(f->queue, &seq, 300, &budget, &message));
+    assert_int_equal(seq, 201);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -567,6 +676,10 @@ int main(void) {
         CASE(estimates_that_are_too_low_are_put_right),
         CASE(strays_go_and_come_back),
         CASE(what_is_away_becomes_strays_when_it_is_sparse),
+        CASE(transient_messages_are_spilled_and_kept_ones_stay),
+        CASE(chunks_of_spilled_ones_are_folded_and_not_kept),
+        CASE(a_purge_takes_what_is_spilled_and_notes_what_is_kept),
+        CASE(what_could_be_spilled_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include "store/crc.h"
 #include "store/journal_frame.h"
 #include "store/le.h"
+#include "store/pages.h"
 #include "store/recover.h"
 #include "store/segment.h"
 #include "store/summary.h"
@@ -337,6 +338,65 @@ static void segments_outlive_their_chain(void **state) {
     owner_free(owner);
 }
 
+/* It is a segment's frames and no index; nobody but who made it reads it. */
+static void a_spill_file_is_nothing_to_the_next_start(void **state) {
+    (void)state;
+    static uint8_t memory[SEGMENT_BYTES_MIN] __attribute__((aligned(DISK_BLOCK_BYTES)));
+    struct owner *owner = owner_with_segment();
+    struct segment_settings settings = {.node_id = "a node",
+        .shard = 3,
+        .number = 1,
+        .file_id = 0xabc,
+        .capacity_bytes = SEGMENT_BYTES_MIN,
+        .spill = true,
+        .memory = memory,
+        .memory_bytes = sizeof memory};
+    memset(memory, 0xee, sizeof memory);
+    struct segment_build *build = segment_begin(&settings);
+    uint64_t count = 0;
+    while (put(build, RECORD_PUB, count + 1, 1000))
+        count++;
+    make(owner, build);
+    struct sim_file *file = file_of(owner, "0000000000000abc.spill");
+    assert_in_range(file->size, SEGMENT_BYTES_MIN - 2 * DISK_BLOCK_BYTES, SEGMENT_BYTES_MIN);
+    struct page page = {.end = file->size, .file_id = 0xabc};
+    page_begin(&page, bytes_of(file->seen, file->size), 0, SEGMENT_FRAMES_AT);
+    for (uint64_t seq = 1; seq <= count; seq++) {
+        assert_int_equal(page_next(&page), PAGE_RECORD);
+        assert_int_equal(record_view_target(&page.view, 0).seq, seq);
+    }
+    assert_int_equal(page_next(&page), PAGE_END);
+    struct recovery *recovery = look(owner, false);
+    assert_int_equal(recover_verdict(recovery), RECOVER_CLEAN);
+    assert_int_equal(recover_segment_count(recovery), 1);
+    assert_int_equal(recover_sweep(recovery), 0);
+    recover_close(recovery);
+    assert_null(platter_find(&owner->platter, "0000000000000abc.spill"));
+    assert_int_equal(replay(owner, false, ~0u).pubs, 100);
+    owner_free(owner);
+}
+
+/* One record that is larger than the memory that was lent is in the build's own. */
+static void a_spill_file_outgrows_borrowed_memory(void **state) {
+    (void)state;
+    static uint8_t memory[SEGMENT_BYTES_MIN] __attribute__((aligned(DISK_BLOCK_BYTES)));
+    struct owner *owner = owner_with_segment();
+    struct segment_settings settings = {.node_id = "a node",
+        .shard = 3,
+        .number = 1,
+        .file_id = 0xabc,
+        .capacity_bytes = SEGMENT_BYTES_MIN,
+        .spill = true,
+        .memory = memory,
+        .memory_bytes = sizeof memory};
+    struct segment_build *build = segment_begin(&settings);
+    assert_true(put(build, RECORD_PUB, 1, LARGE));
+    assert_false(put(build, RECORD_PUB, 2, 10));
+    make(owner, build);
+    assert_true(file_of(owner, "0000000000000abc.spill")->size > LARGE);
+    owner_free(owner);
+}
+
 /* What a killed process left in the page cache is made stable by who builds on it, not by a look.
  */
 static void a_look_makes_nothing_stable(void **state) {
@@ -369,6 +429,8 @@ int main(void) {
         cmocka_unit_test(what_is_missing_is_named),
         cmocka_unit_test(a_newer_or_foreign_segment_is_refused),
         cmocka_unit_test(segments_outlive_their_chain),
+        cmocka_unit_test(a_spill_file_is_nothing_to_the_next_start),
+        cmocka_unit_test(a_spill_file_outgrows_borrowed_memory),
         cmocka_unit_test(a_look_makes_nothing_stable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
