@@ -9,8 +9,9 @@
 
 enum {
     LOOK_MS = 2500,
-    LOOK_SOON_MS = 100,             /* while memory is short */
-    BURST_BYTES = 64 * 1024 * 1024, /* of messages that have gone: worth giving memory back */
+    LOOK_SOON_MS = 100,             /* while memory is short, or is being given back */
+    BURST_BYTES = 64 * 1024 * 1024, /* of messages that have gone: worth giving memory back; or */
+    BURST_PART = 16,                /* that part of the limit, if it is less */
     GAIN_PART = 64,                 /* of the limit: giving back that much was worth it */
     REST_MAX = 128,                 /* looks: 13 s */
 };
@@ -19,33 +20,39 @@ struct memory_watch {
     struct broker *broker;
     void (*changed)(void *context);
     void *context;
-    int64_t peak;    /* of messages' memory, since memory was given back last */
-    uint32_t rest;   /* looks until the next try, */
+    int64_t peak;    /* of messages' memory, since a burst was over last */
+    bool goes_on;    /* the last try was the first after a burst, or was worth it */
+    uint32_t rest;   /* looks until the next try while memory is short, */
     uint32_t rested; /* and how many there were before the last one */
     struct ticker ticker;
 };
 
-/* Whether a burst is over, or memory is short and trying is not in vain too often. */
-static bool should_give_back(struct memory_watch *watch) {
-    int64_t now = atomic_load(&watch->broker->memory.messages);
+/* Whether many messages have gone since it was so last. */
+static bool burst_is_over(struct memory_watch *watch) {
+    const struct memory_level *level = &watch->broker->memory;
+    int64_t now = atomic_load(&level->messages);
+    int64_t burst = (int64_t)min_u64(BURST_BYTES, level->limit / BURST_PART);
     if (now > watch->peak) watch->peak = now;
-    bool gone = watch->peak - now > BURST_BYTES && watch->peak > 2 * now;
-    if (gone) watch->peak = now;
-    if (!gone && !broker_is_pressed(watch->broker)) {
+    bool over = watch->peak - now > burst && watch->peak > 2 * now;
+    if (over) watch->peak = now;
+    return over;
+}
+
+/* Memory may be short for long: then trying in vain is done less and less often. */
+static bool has_rested(struct memory_watch *watch) {
+    if (!broker_is_pressed(watch->broker)) {
         watch->rest = watch->rested = 0;
         return false;
     }
-    if (!gone && watch->rest != 0) {
-        watch->rest--;
-        return false;
-    }
-    return true;
+    if (watch->rest == 0) return true;
+    watch->rest--;
+    return false;
 }
 
 /* The C library keeps what is free, slabs of messages too, until it is asked; while it gives that
  * back, who allocates may have to wait for it. The shards give back empty slabs when they are
- * woken: those go with the next try. */
-static void give_back(struct memory_watch *watch) {
+ * woken: those go with the next try. True when it was worth it. */
+static bool give_back(struct memory_watch *watch) {
     struct memory_level *level = &watch->broker->memory;
     uint64_t before = machine_resident_bytes();
     malloc_trim(0);
@@ -55,15 +62,19 @@ static void give_back(struct memory_watch *watch) {
     watch->rest = watch->rested;
     atomic_fetch_add(&level->trims, 1);
     watch->changed(watch->context);
+    return gained;
 }
 
 static uint32_t look(void *context) {
     struct memory_watch *watch = context;
-    if (should_give_back(watch)) give_back(watch);
+    bool over = burst_is_over(watch);
+    bool gained = (over || watch->goes_on || has_rested(watch)) && give_back(watch);
+    watch->goes_on = over || gained;
     uint64_t resident = machine_resident_bytes();
     if (resident != 0 && memory_level_set_resident(&watch->broker->memory, resident))
         watch->changed(watch->context);
-    return broker_is_pressed(watch->broker) ? LOOK_SOON_MS : LOOK_MS;
+    bool soon = watch->goes_on || broker_is_pressed(watch->broker);
+    return soon ? LOOK_SOON_MS : LOOK_MS;
 }
 
 struct memory_watch *memory_watch_new(

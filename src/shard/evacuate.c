@@ -239,7 +239,7 @@ static void end_move(struct retirement *retirement, queue_ref queue) {
 
 /* Copies what lives of the queue in the file; false when the slice is used up before it is done. */
 static bool copy_queue(struct retirement *retirement, const struct kept_file *file,
-    const struct queue_slot *slot, uint64_t *budget) {
+    struct queue_slot *slot, uint64_t *budget) {
     for (uint32_t i = 0; i < slot->shelf->count; i++) {
         const struct stay *stay = &slot->shelf->stays[i];
         uint64_t end = min_u64(shelf_end(slot->shelf, i), queue_next_seq(slot->queue));

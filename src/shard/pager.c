@@ -12,7 +12,8 @@ enum {
     FAILURES_MAX = 3,
     OUT_QUEUES = 64,     /* some of whose messages go in one turn */
     PRESSED_PART = 16,   /* of the window, while memory is short */
-    WINDOWS_PART = 8,    /* of the limit: no more for the windows of all queues then */
+    WINDOWS_PART = 8,    /* of the limit: no more for the windows of all queues then, */
+    ALARM_PART = 8,      /* and so much of that at the limit */
     PRESSED_QUEUES = 64, /* looked at in one turn then, */
     PRESSED_MS = 500,    /* each of them so often */
 };
@@ -529,6 +530,8 @@ bool pager_turn(struct pager *pager) {
     pager->pressed = broker_is_pressed(shard->broker);
     uint64_t queues = (uint64_t)(shard->queue_count + 1) * shard->broker->shard_count;
     pager->pressed_bytes = shard->broker->memory.limit / WINDOWS_PART / queues;
+    if (atomic_load_explicit(&shard->broker->memory.alarm, memory_order_relaxed))
+        pager->pressed_bytes /= ALARM_PART;
     bool more = pager->pressed && press(pager);
     more = turn_out(pager) || more;
     turn_in(pager);
