@@ -7,6 +7,7 @@ static void add_counters(const struct counters *counters, struct figures *figure
 #include "shard/counters.def"
 #undef COUNTER
     figures->message_bytes += counter_read(&counters->message_bytes);
+    figures->spill_file_bytes += counter_read(&counters->spill_file_bytes);
 }
 
 static uint64_t commit_age_ms(const struct counters *counters, uint64_t now_ms) {

@@ -12,7 +12,8 @@ struct figures {
     uint64_t descriptors_max;
     uint64_t memory_limit;  /* bytes */
     uint64_t message_bytes; /* memory of messages */
-    bool synced;            /* node->synced */
+    uint64_t spill_file_bytes;
+    bool synced; /* node->synced */
     uint64_t memory_used;
     bool memory_alarm;
     bool disk_alarm;

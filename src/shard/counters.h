@@ -14,8 +14,9 @@ struct counters {
 #define COUNTER(name, kind, metric, text) _Atomic uint64_t name;
 #include "shard/counters.def"
 #undef COUNTER
-    _Atomic uint64_t message_bytes; /* gauge: memory of messages made here that live */
-    _Atomic uint64_t connections;   /* gauges, set once per turn when they changed */
+    _Atomic uint64_t message_bytes;    /* gauge: memory of messages made here that live */
+    _Atomic uint64_t spill_file_bytes; /* gauge: of spill files that there are */
+    _Atomic uint64_t connections;      /* gauges, set once per turn when they changed */
     _Atomic uint64_t queues;
     _Atomic uint64_t commit_since_ms; /* when the oldest one under way was sent; 0: there is none */
     _Atomic uint64_t journal_slow;    /* 1 while commits take too long */

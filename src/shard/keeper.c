@@ -28,6 +28,18 @@ const struct keeper_limits KEEPER_LIMITS = {
             .slice_messages = 4096,
             .reads = 4,
         },
+    .spill =
+        {
+            .file_bytes = 16 * 1024 * 1024,
+            .file_part = 64,
+            .queue_bytes = 64 * 1024,
+            .message_bytes = 1024 * 1024,
+            .messages_shared = 8,
+            .slice_bytes = 256 * 1024,
+            .slice_messages = 4096,
+            .slice_queues = 256,
+            .look_ms = 100,
+        },
 };
 
 static struct archive *own(struct keeper *keeper) {
@@ -138,6 +150,8 @@ static void on_request(void *context, struct disk_request *request) {
     struct keeper *keeper = archive->keeper;
     if (request->submitter == &keeper->pager) {
         pager_on_request(&keeper->pager, request);
+    } else if (request->submitter == &keeper->spill) {
+        spill_on_request(&keeper->spill, request);
     } else if (request->submitter == &keeper->retirement.retrieval) {
         retrieval_on_request(&keeper->retirement.retrieval, request);
     } else {
@@ -165,6 +179,7 @@ struct keeper *keeper_new(
     fifo_init(&keeper->limits, sizeof(struct held_limit));
     retirement_init(&keeper->retirement, keeper);
     pager_init(&keeper->pager, keeper);
+    spill_init(&keeper->spill, keeper);
     shard->keeper = keeper;
     return keeper;
 }
@@ -234,6 +249,7 @@ void keeper_free(struct keeper *keeper) {
     if (!keeper) return;
     retirement_deinit(&keeper->retirement);
     pager_deinit(&keeper->pager);
+    spill_deinit(&keeper->spill);
     for (uint32_t i = 0; i < keeper->archive_count; i++)
         archive_close(&keeper->archives[i]);
     message_unref(keeper->shard->pool, keeper->gathered);
@@ -625,14 +641,15 @@ bool keeper_turn(struct keeper *keeper) {
     look_at_pace(keeper);
     uint64_t staged = keeper->last_position;
     bool more = retire(keeper);
-    more = pager_turn(&keeper->pager) || more;
+    bool pages = pager_turn(&keeper->pager);
+    more = spill_turn(&keeper->spill, !pages) || pages || more;
     /* What it has put needs another turn of the journal. */
     return more || keeper->last_position != staged;
 }
 
 uint64_t keeper_due(const struct keeper *keeper) {
     uint64_t due = min_u64(retirement_due(&keeper->retirement), pager_due(&keeper->pager));
-    due = min_u64(due, pace_due(keeper));
+    due = min_u64(due, min_u64(spill_due(&keeper->spill), pace_due(keeper)));
     for (uint32_t i = 0; i < keeper->archive_count; i++)
         due = min_u64(due, journal_due(keeper->archives[i].journal));
     return due;
@@ -640,7 +657,7 @@ uint64_t keeper_due(const struct keeper *keeper) {
 
 void keeper_finish(struct keeper *keeper) {
     flush_gathered(keeper);
-    keeper->retirement.ending = true;
+    keeper->retirement.ending = keeper->spill.ending = true;
     for (uint32_t i = 0; i < keeper->archive_count; i++)
         journal_finish(keeper->archives[i].journal);
 }
@@ -649,7 +666,8 @@ bool keeper_idle(const struct keeper *keeper) {
     for (uint32_t i = 0; i < keeper->archive_count; i++) {
         if (!journal_idle(keeper->archives[i].journal)) return false;
     }
-    return !keeper->gathered && retirement_idle(&keeper->retirement) && pager_idle(&keeper->pager);
+    return !keeper->gathered && retirement_idle(&keeper->retirement) &&
+           pager_idle(&keeper->pager) && spill_idle(&keeper->spill);
 }
 
 /* ---- queues ---- */

@@ -23,6 +23,7 @@
 #include "shard/retire.h"
 #include "shard/shard.h"
 #include "shard/shelf.h"
+#include "shard/spill.h"
 #include "store/journal.h"
 #include "store/segment.h"
 
@@ -53,6 +54,7 @@ struct keeper_limits {
     uint64_t slice_bytes;       /* copied in one turn */
     uint32_t slice_queues;      /* looked at in one turn */
     struct pager_limits pager;
+    struct spill_limits spill;
 };
 
 extern const struct keeper_limits KEEPER_LIMITS; /* the usual ones */
@@ -126,6 +128,7 @@ struct keeper {
     struct fifo limits; /* struct held_limit */
     struct retirement retirement;
     struct pager pager;
+    struct spill spill;
 };
 
 /* The keeper of a shard, which is set as shard->keeper; with room for so many archives. These are

@@ -1,4 +1,4 @@
-/* pager: messages that are on disk only: which of a kept queue's go, and how they come back. */
+/* pager: messages that are on disk only: which kept ones go, and how all of them come back. */
 #include "shard/pager.h"
 
 #include "base/memory.h"
@@ -20,13 +20,15 @@ enum {
 struct reading {
     struct piece piece;
     queue_ref queue;
-    uint64_t seq;           /* the first that is wanted */
-    bool from_run;          /* it began where the run begins, and not where the last read ended */
-    bool found;             /* the first that is wanted has been met */
-    uint64_t passed_seq;    /* the lowest behind it in the same run that has been; or 0 */
-    uint64_t run_end;       /* seqs from here on are in another run */
-    struct kept_file *file; /* where the run lies */
-    uint32_t pieces;        /* walked through */
+    uint64_t seq;        /* the first that is wanted */
+    bool from_run;       /* it began where the run begins, and not where the last read ended */
+    bool found;          /* the first that is wanted has been met */
+    uint64_t passed_seq; /* the lowest behind it in the same run that has been; or 0 */
+    uint64_t run_end;    /* seqs from here on are in another run */
+    uint64_t id;         /* the queue's in the records of the file */
+    const void *file;    /* where the run lies */
+    bool spilled;        /* that is a spill file */
+    uint32_t pieces;     /* walked through */
 };
 
 void pager_init(struct pager *pager, struct keeper *keeper) {
@@ -44,22 +46,22 @@ static void reading_free(struct reading *reading) {
     mem_free(reading);
 }
 
-static struct paging *paging_of(struct shelf *shelf) {
-    if (shelf->paging) return shelf->paging;
-    struct paging *paging = shelf->paging = NEW(struct paging);
-    paging->queue = shelf->queue;
+static struct paging *paging_of(struct queue_slot *slot) {
+    if (slot->paging) return slot->paging;
+    struct paging *paging = slot->paging = NEW(struct paging);
+    paging->queue = queue_self(slot->queue);
     fifo_init(&paging->gets, sizeof(struct parked_get));
     return paging;
 }
 
-void pager_forget(struct shelf *shelf) {
-    struct paging *paging = shelf->paging;
+void pager_forget(struct queue_slot *slot) {
+    struct paging *paging = slot->paging;
     if (!paging) return;
     list_remove_if_linked(&paging->in_out);
     list_remove_if_linked(&paging->in_wanting);
     fifo_deinit(&paging->gets);
     mem_free(paging);
-    shelf->paging = NULL;
+    slot->paging = NULL;
 }
 
 /* ---- what goes ---- */
@@ -68,24 +70,24 @@ static uint64_t resident_count(const struct queue *queue) {
     return queue_ready_count(queue) - queue_away_count(queue);
 }
 
-static uint64_t resident_cost(const struct queue *queue) {
+uint64_t pager_resident_cost(const struct queue *queue) {
     return queue_resident_bytes(queue) + resident_count(queue) * PAGER_MESSAGE_BYTES;
 }
 
 /* How many messages come to so many bytes, judging from those in memory. */
 static uint64_t messages_of(const struct queue *queue, uint64_t bytes) {
-    uint64_t cost = resident_cost(queue);
+    uint64_t cost = pager_resident_cost(queue);
     return cost == 0 ? 0 : bytes * resident_count(queue) / cost;
 }
 
 void pager_on_growth(struct pager *pager, struct queue_slot *slot) {
-    if (resident_cost(slot->queue) <= pager->keeper->settings.limits.pager.high_bytes) return;
-    struct paging *paging = paging_of(slot->shelf);
+    if (pager_resident_cost(slot->queue) <= pager->keeper->settings.limits.pager.high_bytes) return;
+    struct paging *paging = paging_of(slot);
     if (!list_linked(&paging->in_out)) list_put_last(&pager->out, &paging->in_out);
 }
 
 void pager_on_copied(struct pager *pager, struct queue_slot *slot, uint64_t seq) {
-    struct paging *paging = paging_of(slot->shelf);
+    struct paging *paging = paging_of(slot);
     paging->sweep = min_u64(paging->sweep, seq);
     /* What could not be read may have been read for the copy. */
     paging->lost_seq = paging->lost_end = 0;
@@ -102,18 +104,17 @@ static void follow_stable(
     if (paging->bound_position <= keeper->stable) paging->stable_seq = paging->bound_seq;
 }
 
-/* What stays in memory from the head on: less while memory is short, but never nothing. */
-static uint64_t window_of(const struct pager *pager, const struct queue *queue) {
+uint64_t pager_window(const struct pager *pager, const struct queue *queue) {
     uint64_t bytes = pager->keeper->settings.limits.pager.window_bytes;
     if (pager->pressed) bytes /= PRESSED_PART;
     return max_u64(messages_of(queue, bytes), 1);
 }
 
-void pager_let_go(struct pager *pager, const struct queue_slot *slot, uint64_t seq) {
+void pager_let_go(struct pager *pager, struct queue_slot *slot, uint64_t seq) {
     if (!queue_lacks(slot->queue)) return;
-    if (seq < queue_next_ready(slot->queue) + window_of(pager, slot->queue)) return;
+    if (seq < queue_next_ready(slot->queue) + pager_window(pager, slot->queue)) return;
     /* Of one in parts the end may not be stable yet, though its file has been left. */
-    struct paging *paging = paging_of(slot->shelf);
+    struct paging *paging = paging_of(slot);
     follow_stable(pager->keeper, paging, slot->queue);
     if (seq >= paging->stable_seq) return;
     uint32_t gone = queue_page_out(slot->queue, &seq, seq + 1, 1);
@@ -130,7 +131,7 @@ static bool page_out(struct pager *pager, struct paging *paging, struct queue *q
     if (paging->from_first) {
         end = min_u64(end, head); /* those that are unacked */
     } else {
-        paging->sweep = max_u64(paging->sweep, head + window_of(pager, queue));
+        paging->sweep = max_u64(paging->sweep, head + pager_window(pager, queue));
     }
     uint32_t slice = keeper->settings.limits.pager.slice_messages;
     uint32_t gone = queue_page_out(queue, &paging->sweep, end, slice);
@@ -148,7 +149,7 @@ static bool turn_out(struct pager *pager) {
     struct queue_slot *slot = queue_host_slot(keeper->shard, paging->queue);
     if (!slot || queue_gone(slot->queue)) return !list_empty(&pager->out);
     bool more = page_out(pager, paging, slot->queue);
-    bool enough = resident_cost(slot->queue) <= keeper->settings.limits.pager.low_bytes;
+    bool enough = pager_resident_cost(slot->queue) <= keeper->settings.limits.pager.low_bytes;
     bool waits = paging->bound_position > keeper->stable && !enough;
     if (more || waits) list_put_last(&pager->out, &paging->in_out);
     pager_on_need(pager, slot);
@@ -170,21 +171,32 @@ static void say_lost(
     log_end(&line, shard->broker->log, LEVEL_ERROR);
 }
 
-static bool is_lost(const struct paging *paging, uint64_t seq) {
-    return seq >= paging->lost_seq && seq < paging->lost_end;
+/* Of those that are away: what is in spill files and what is kept lie in different places. */
+static bool is_lost(const struct queue_slot *slot, uint64_t seq) {
+    const struct paging *paging = slot->paging;
+    return seq >= paging->lost_seq && seq < paging->lost_end &&
+           queue_is_spilled(slot->queue, seq) == paging->lost_spilled;
+}
+
+static void lose(struct pager *pager, struct queue_slot *slot, uint64_t seq) {
+    bool spilled = queue_is_spilled(slot->queue, seq);
+    queue_skip_away(slot->queue);
+    if (spilled)
+        spill_on_back(&pager->keeper->spill, slot, seq);
+    else
+        shelf_lose(slot->shelf, seq, pager->keeper->shard->number);
 }
 
 /* What was lost leaves the queue when its turn comes. */
 static void skip_lost(struct pager *pager, struct queue_slot *slot) {
-    struct paging *paging = slot->shelf->paging;
+    struct paging *paging = slot->paging;
     if (!paging || paging->lost_end == 0) return;
     uint64_t first = 0;
     uint64_t count = 0;
     uint64_t seq = queue_next_ready(slot->queue);
-    for (; is_lost(paging, seq) && queue_is_away(slot->queue); count++) {
+    for (; queue_is_away(slot->queue) && is_lost(slot, seq); count++) {
         if (count == 0) first = seq;
-        queue_skip_away(slot->queue);
-        shelf_lose(slot->shelf, seq, pager->keeper->shard->number);
+        lose(pager, slot, seq);
         seq = queue_next_ready(slot->queue);
     }
     if (seq >= paging->lost_end) paging->lost_seq = paging->lost_end = 0;
@@ -202,15 +214,15 @@ static bool is_wanted(const struct queue *queue, const struct paging *paging) {
 /* Whether there is little in memory before what is away. */
 static bool is_short(const struct pager *pager, const struct queue *queue) {
     if (queue_is_away(queue)) return true;
-    return queue_resident_head(queue) < window_of(pager, queue) / 2;
+    return queue_resident_head(queue) < pager_window(pager, queue) / 2;
 }
 
 void pager_on_need(struct pager *pager, struct queue_slot *slot) {
-    struct paging *paging = slot->shelf->paging;
+    struct paging *paging = slot->paging;
     const struct queue *queue = slot->queue;
     skip_lost(pager, slot);
     if (queue_away_count(queue) == 0 || !is_wanted(queue, paging)) return;
-    paging = paging_of(slot->shelf);
+    paging = paging_of(slot);
     if (paging->reading || list_linked(&paging->in_wanting) || !is_short(pager, queue)) return;
     list_put_last(&pager->wanting, &paging->in_wanting);
 }
@@ -223,37 +235,65 @@ static uint64_t bytes_wanted(const struct queue *queue) {
     return (bytes + DISK_BLOCK_BYTES - 1) / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES;
 }
 
+/* The file that a message that is away is thought to be in, for comparing. */
+static const void *file_of(const struct queue_slot *slot, uint64_t seq) {
+    if (queue_is_spilled(slot->queue, seq)) return spill_find(slot, seq)->file;
+    const struct shelf *shelf = slot->shelf;
+    if (!shelf || shelf->count == 0 || shelf->stays[0].first_seq > seq) return NULL;
+    return shelf->stays[shelf_find(shelf, seq)].file;
+}
+
+/* Where the walk for the message begins; false when that is not known right now. */
+static bool aim(const struct queue_slot *slot, struct reading *reading,
+    struct piece_place *ret_place, struct kept_file **ret_file) {
+    uint64_t seq = reading->seq;
+    reading->spilled = queue_is_spilled(slot->queue, seq);
+    *ret_file = NULL;
+    if (reading->spilled) {
+        const struct spill_run *run = spill_find(slot, seq);
+        reading->id = reading->queue;
+        reading->run_end = run->end_seq;
+        reading->file = run->file;
+        *ret_place = run->file->place;
+        ret_place->offset = run->at;
+        return true;
+    }
+    uint32_t at = shelf_find(slot->shelf, seq);
+    const struct stay *stay = &slot->shelf->stays[at];
+    reading->id = slot->id;
+    reading->run_end = shelf_end(slot->shelf, at);
+    reading->file = *ret_file = stay->file;
+    return piece_locate(stay, ret_place);
+}
+
 /* Sends the read that a queue waits for. */
 static void begin_reading(struct pager *pager, struct paging *paging, struct queue_slot *slot) {
-    struct shelf *shelf = slot->shelf;
     uint64_t seq = 0;
     /* What is lost is skipped first. */
-    if (!queue_next_away(slot->queue, &seq) || is_lost(paging, seq)) return;
-    uint32_t at = shelf_find(shelf, seq);
-    const struct stay *stay = &shelf->stays[at];
+    if (!queue_next_away(slot->queue, &seq) || is_lost(slot, seq)) return;
+    struct reading *reading = NEW(struct reading);
+    piece_init(&reading->piece, pager->keeper->archives[0].disk, pager);
+    reading->queue = paging->queue;
+    reading->seq = seq;
+    reading->from_run = true;
     struct piece_place place;
-    if (!piece_locate(stay, &place)) {
+    struct kept_file *file = NULL;
+    if (!aim(slot, reading, &place, &file)) {
         /* The file is just going: what was in it is somewhere else in a moment. */
         list_put_last(&pager->wanting, &paging->in_wanting);
         paging->retry_ms = pager->keeper->shard->now_ms + 1;
         pager->retry_ms = min_u64(pager->retry_ms, paging->retry_ms);
+        reading_free(reading);
         return;
     }
-    struct reading *reading = NEW(struct reading);
-    piece_init(&reading->piece, pager->keeper->archives[0].disk, pager);
-    reading->queue = shelf->queue;
-    reading->seq = seq;
-    reading->run_end = shelf_end(shelf, at);
-    reading->file = stay->file;
-    reading->from_run = true;
     uint64_t from = place.offset;
-    bool goes_on = paging->next_file == stay->file && paging->next_seq == seq &&
+    bool goes_on = paging->next_file == reading->file && paging->next_seq == seq &&
                    paging->next_at > from && paging->failures == 0;
     if (goes_on) {
         from = paging->next_at;
         reading->from_run = false;
     }
-    piece_begin(&reading->piece, stay->file, &place, from);
+    piece_begin(&reading->piece, file, &place, from);
     paging->reading = true;
     pager->reads++;
     piece_read(&reading->piece, bytes_wanted(slot->queue));
@@ -295,16 +335,17 @@ static bool wants(const struct reading *reading, const struct queue *queue, uint
 }
 
 /* Gives the queue the message that was met, if it wants it. */
-static void take_message(
-    struct pager *pager, struct reading *reading, const struct queue_slot *slot) {
+static void take_message(struct pager *pager, struct reading *reading, struct queue_slot *slot) {
     const struct record_view *view = &reading->piece.page.view;
     for (uint32_t i = 0; i < view->target_count; i++) {
         struct record_target target = record_view_target(view, i);
-        if (target.queue != slot->id) continue;
+        if (target.queue != reading->id) continue;
         if (wants(reading, slot->queue, target.seq)) {
             struct message *message = piece_message(&reading->piece, pager->keeper->shard->pool);
             if (!message) continue;
+            bool spilled = queue_is_spilled(slot->queue, target.seq);
             check(queue_give(slot->queue, target.seq, message));
+            if (spilled) spill_on_back(&pager->keeper->spill, slot, target.seq);
             counter_add(&pager->keeper->shard->counters.paged_in, 1);
         }
         note_met(reading, target.seq);
@@ -313,20 +354,14 @@ static void take_message(
 
 /* Whether what is wanted is still thought to be in the file that is read. As long as it is, that
  * file is there, and so are those behind it in its chain. */
-static bool lies_there(const struct queue_slot *slot, const struct reading *reading) {
-    const struct shelf *shelf = slot->shelf;
-    if (shelf->count == 0 || shelf->stays[0].first_seq > reading->seq) return false;
-    return shelf->stays[shelf_find(shelf, reading->seq)].file == reading->file;
-}
-
 static bool is_still_wanted(const struct queue_slot *slot, const struct reading *reading) {
-    return queue_wants(slot->queue, reading->seq) && lies_there(slot, reading);
+    return queue_wants(slot->queue, reading->seq) && file_of(slot, reading->seq) == reading->file;
 }
 
 /* The message that is wanted first has not been met up to the end of the file, and neither have
  * those between it and the first behind it that has. */
 static void on_missed(struct pager *pager, struct reading *reading, struct queue_slot *slot) {
-    struct paging *paging = slot->shelf->paging;
+    struct paging *paging = slot->paging;
     paging->next_file = NULL;
     if (!is_still_wanted(slot, reading) || !reading->from_run) return;
     if (++paging->failures < FAILURES_MAX) {
@@ -334,6 +369,7 @@ static void on_missed(struct pager *pager, struct reading *reading, struct queue
         return;
     }
     paging->failures = 0;
+    paging->lost_spilled = reading->spilled;
     paging->lost_seq = reading->seq;
     paging->lost_end = reading->seq + 1;
     if (reading->passed_seq != 0) {
@@ -350,7 +386,7 @@ static void finish_reading(struct pager *pager, struct reading *reading) {
 
 /* The walk is over: its queue goes on. */
 static void end_reading(struct pager *pager, struct reading *reading, struct queue_slot *slot) {
-    struct paging *paging = slot->shelf->paging;
+    struct paging *paging = slot->paging;
     paging->reading = false;
     if (!reading->found) {
         on_missed(pager, reading, slot);
@@ -358,7 +394,8 @@ static void end_reading(struct pager *pager, struct reading *reading, struct que
         uint64_t seq = 0;
         paging->failures = 0;
         const struct piece *piece = &reading->piece;
-        bool goes_on = queue_next_away(slot->queue, &seq) && piece->file == reading->file;
+        bool goes_on = queue_next_away(slot->queue, &seq) &&
+                       (reading->spilled || piece->file == reading->file);
         paging->next_file = goes_on ? reading->file : NULL;
         paging->next_seq = seq;
         paging->next_at = piece->parts.count != 0 ? piece->parts_at : piece->page.at;
@@ -396,7 +433,7 @@ void pager_on_request(struct pager *pager, struct disk_request *request) {
 
 void pager_park(
     struct pager *pager, struct queue_slot *slot, uint32_t from, const struct mail *mail) {
-    struct paging *paging = paging_of(slot->shelf);
+    struct paging *paging = paging_of(slot);
     *(struct parked_get *)fifo_put(&paging->gets) =
         (struct parked_get){.from = from, .mail = *mail};
     skip_lost(pager, slot);
@@ -405,11 +442,11 @@ void pager_park(
 
 void pager_serve(struct pager *pager, struct queue_slot *slot) {
     struct shard *shard = pager->keeper->shard;
-    queue_ref ref = slot->shelf->queue;
+    queue_ref ref = queue_self(slot->queue);
     if (pager->serving) return;
     pager->serving = true;
-    while (slot && slot->shelf && slot->shelf->paging) {
-        struct fifo *gets = &slot->shelf->paging->gets;
+    while (slot && slot->paging) {
+        struct fifo *gets = &slot->paging->gets;
         if (gets->count == 0 || queue_is_away(slot->queue)) break;
         struct parked_get get = *(struct parked_get *)fifo_first(gets);
         fifo_drop(gets);
@@ -436,9 +473,9 @@ static bool press(struct pager *pager) {
         }
         struct queue_slot *slot = queue_host_slot_at(shard, pager->press_at);
         if (!slot->queue || !slot->shelf || queue_gone(slot->queue)) continue;
-        uint64_t window = window_of(pager, slot->queue);
+        uint64_t window = pager_window(pager, slot->queue);
         if (resident_count(slot->queue) + queue_unacked_count(slot->queue) <= window) continue;
-        struct paging *paging = paging_of(slot->shelf);
+        struct paging *paging = paging_of(slot);
         paging->from_first = true;
         paging->sweep = 0;
         if (!list_linked(&paging->in_out)) list_put_last(&pager->out, &paging->in_out);

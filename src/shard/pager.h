@@ -1,4 +1,4 @@
-/* pager: messages that are on disk only: which of a kept queue's go, and how they come back.
+/* pager: messages that are on disk only: which kept ones go, and how all of them come back.
  *
  *     a long queue:   head, in memory | on disk only ..................... | latest, in memory
  *                         ^ reads, a piece of a file at a time                  ^ goes once stable
@@ -8,6 +8,8 @@
  * head are left, pieces are read ahead. Nothing is written for any of this: what is kept is on disk
  * anyway. When memory is short, all queues keep only their next few messages. A basic.get of a
  * message that is away waits here until it is back.
+ *
+ * What is not kept goes in its own way (shard/spill.h), and comes back here.
  *
  * What cannot be read back, though it was stable, is lost to the queue: that is said, counted, and
  * the queue goes on behind it. Its file stays as it is, for a repair. */
@@ -22,8 +24,8 @@
 
 struct keeper;
 struct kept_file;
+struct queue;
 struct queue_slot;
-struct shelf;
 
 /* Sizes of what one queue has in memory, counted with what messages cost beside their bodies. */
 struct pager_limits {
@@ -51,11 +53,12 @@ struct paging {
     /* Where the last read ended: with this seq, there, if the file is the same. */
     uint64_t next_seq;
     uint64_t next_at;
-    const struct kept_file *next_file;
+    const void *next_file;
     /* What is away from here on and before the other could not be read: it is skipped when its turn
      * comes. */
     uint64_t lost_seq;
     uint64_t lost_end;
+    bool lost_spilled; /* it was in a spill file, and so are those between that are lost with it */
     uint32_t failures; /* of walks for the same message */
     uint64_t retry_ms; /* nothing is read before */
     struct fifo gets;  /* struct parked_get */
@@ -85,7 +88,14 @@ void pager_init(struct pager *pager, struct keeper *keeper);
 /* The disks have handed back everything. */
 void pager_deinit(struct pager *pager);
 
-/* The queue has grown: some of it may have to go. */
+/* What a queue's ready messages in memory cost. */
+uint64_t pager_resident_cost(const struct queue *queue);
+
+/* How many messages stay in memory from the head on: fewer while memory is short, but never none.
+ */
+uint64_t pager_window(const struct pager *pager, const struct queue *queue);
+
+/* The kept queue has grown: some of it may have to go. */
 void pager_on_growth(struct pager *pager, struct queue_slot *slot);
 
 /* The queue's head has moved, or somebody wants its messages: a read may be due. */
@@ -96,7 +106,7 @@ void pager_on_copied(struct pager *pager, struct queue_slot *slot, uint64_t seq)
 
 /* The message of `seq` has been copied to another file, for which it may have been read: it is not
  * needed in memory any more, unless it is near the head. */
-void pager_let_go(struct pager *pager, const struct queue_slot *slot, uint64_t seq);
+void pager_let_go(struct pager *pager, struct queue_slot *slot, uint64_t seq);
 
 /* A basic.get from shard `from` waits until the message is back. */
 void pager_park(
@@ -106,7 +116,7 @@ void pager_park(
 void pager_serve(struct pager *pager, struct queue_slot *slot);
 
 /* The queue is freed: what is still parked is dropped. */
-void pager_forget(struct shelf *shelf);
+void pager_forget(struct queue_slot *slot);
 
 /* A disk has handed back a read. */
 void pager_on_request(struct pager *pager, struct disk_request *request);

@@ -12,6 +12,7 @@
 
 bool piece_locate(const struct stay *stay, struct piece_place *ret_place) {
     const struct kept_file *file = stay->file;
+    ret_place->fleeting = false;
     if (!file->segment && !file->past) {
         struct journal_place place;
         if (!journal_locate(file->archive->journal, stay->at, &place)) return false;
@@ -71,6 +72,7 @@ void piece_begin(
     struct piece *piece, struct kept_file *file, const struct piece_place *place, uint64_t at) {
     piece->file = file;
     bytes_copy(piece->request.name, place->name, sizeof place->name);
+    piece->request.fleeting = place->fleeting;
     piece->page.end = place->end;
     piece->page.file_id = place->file_id;
     page_begin(&piece->page, bytes_of(NULL, 0), at / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES, at);
@@ -179,7 +181,8 @@ struct message *piece_message(const struct piece *piece, struct message_pool *po
 
 bool piece_follow(struct piece *piece) {
     struct piece_place place;
-    if (piece->parts.count == 0 || !piece_locate_next(piece->file, &place)) return false;
+    if (!piece->file || piece->parts.count == 0) return false;
+    if (!piece_locate_next(piece->file, &place)) return false;
     piece_begin(piece, piece_next_file(piece->file), &place, place.offset);
     return true;
 }

@@ -25,13 +25,14 @@ struct piece_place {
     char name[DISK_NAME_BYTES_MAX];
     uint64_t file_id;
     uint64_t offset;
-    uint64_t end; /* of what counts in the file, a multiple of the block */
+    uint64_t end;  /* of what counts in the file, a multiple of the block */
+    bool fleeting; /* it is a spill file */
 };
 
 struct piece {
     struct disk_request request;
     struct disk *disk;
-    struct kept_file *file; /* that is read */
+    struct kept_file *file; /* that is read, or NULL */
     struct page page;
     struct pub_parts parts;
     uint64_t parts_at;        /* where the first of them is */
@@ -61,7 +62,8 @@ void piece_init(struct piece *piece, struct disk *disk, const void *submitter);
 /* No request is with the disk. */
 void piece_deinit(struct piece *piece);
 
-/* Begins to walk through a file, at `at`. Nothing is read yet. */
+/* Begins to walk through a file, at `at`. Nothing is read yet. The file is NULL when nothing of it
+ * goes on in another. */
 void piece_begin(
     struct piece *piece, struct kept_file *file, const struct piece_place *place, uint64_t at);
 

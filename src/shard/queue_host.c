@@ -72,6 +72,8 @@ queue_ref queue_host_make(struct shard *shard, const struct request *request) {
     slot->id = request->queue_id;
     slot->ticket = slot->id != 0 ? TICKET_UNKNOWN : 0;
     slot->shelf = NULL;
+    slot->spilled = NULL;
+    slot->paging = NULL;
     if (slot->id != 0 && shard->keeper) keeper_adopt_queue(shard->keeper, slot, ref);
     shard->queue_count++;
     counter_add(&shard->counters.queues_made, 1);
@@ -89,14 +91,23 @@ static void owe(struct shard *shard, struct queue *queue) {
     if (!list_linked(node) && queue_owes(queue)) list_put_last(&shard->pump, node);
 }
 
+/* Nothing of the queue will come back from disk. */
+static void forget_away(struct shard *shard, struct queue_slot *slot) {
+    if (!shard->keeper) return;
+    pager_forget(slot);
+    spill_forget(&shard->keeper->spill, slot);
+    mem_free(slot->spilled);
+    slot->spilled = NULL;
+}
+
 /* Frees a queue that has left the topology and owes nothing any more. */
 static void slot_free(struct shard *shard, queue_ref ref) {
     struct queue_slot *slot = slot_get(shard, ref);
     list_remove_if_linked(queue_in_pump(slot->queue));
+    forget_away(shard, slot);
     queue_free(slot->queue);
     if (slot->shelf) shard->keeper->retirement.changed = true;
     bool empties = slot->shelf && shelf_lives_in_past(slot->shelf);
-    if (slot->shelf) pager_forget(slot->shelf);
     shelf_free(slot->shelf, shard->number);
     mem_free(slot->name);
     if (empties) retirement_on_emptied(&shard->keeper->retirement);
@@ -112,7 +123,7 @@ static void slot_free(struct shard *shard, queue_ref ref) {
 
 void queue_host_forget(struct shard *shard, queue_ref ref) {
     struct queue_slot *slot = slot_get(shard, ref);
-    if (slot->shelf) pager_serve(&shard->keeper->pager, slot);
+    if (slot->paging) pager_serve(&shard->keeper->pager, slot);
     /* Ten million dropped messages take many slices: the last one frees the slot. */
     if (queue_owes(slot->queue)) {
         slot->forgotten = true;
@@ -280,8 +291,7 @@ void queue_host_allow(struct shard *shard, queue_ref ref, uint64_t limit) {
     if (!slot || queue_gone(slot->queue)) return;
     queue_allow(slot->queue, limit);
     owe(shard, slot->queue);
-    if (slot->shelf && queue_away_count(slot->queue) != 0)
-        pager_on_need(&shard->keeper->pager, slot);
+    if (queue_away_count(slot->queue) != 0) pager_on_need(&shard->keeper->pager, slot);
 }
 
 /* ---- ops */
@@ -301,8 +311,15 @@ static void count_enqueue(struct shard *shard, uint32_t from, const struct op *o
 /* Of what is on disk only something may be wanted now, or not any more. */
 static void look_after_away(struct shard *shard, struct queue_slot *slot) {
     struct pager *pager = &shard->keeper->pager;
-    pager_serve(pager, slot);
-    if (slot->shelf && queue_away_count(slot->queue) != 0) pager_on_need(pager, slot);
+    if (slot->paging) pager_serve(pager, slot);
+    if (slot->queue && queue_away_count(slot->queue) != 0) pager_on_need(pager, slot);
+}
+
+/* What has been written of what is not kept may be wanted again, or not at all. */
+static void look_after_spilled(struct shard *shard, struct queue_slot *slot, const struct op *op) {
+    if (op->kind == OP_ENQUEUE) shard->keeper->spill.grown = true;
+    if (op->kind == OP_REQUEUE) spill_on_requeue(slot, op->range.seq);
+    if (op->kind == OP_PURGE) spill_forget(&shard->keeper->spill, slot);
 }
 
 void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mail) {
@@ -318,7 +335,7 @@ void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mai
         op_for_missing(shard, mail->ref, op);
         return;
     }
-    if (op->kind == OP_GET && of_kept && queue_is_away(slot->queue)) {
+    if (op->kind == OP_GET && queue_is_away(slot->queue)) {
         pager_park(&shard->keeper->pager, slot, from, mail);
         return;
     }
@@ -326,10 +343,11 @@ void queue_host_on_op(struct shard *shard, uint32_t from, const struct mail *mai
     queue_apply(slot->queue, op, credit, &shard->effects);
     if (op->kind != OP_ENQUEUE) count_op(shard, op);
     if (of_kept) after_kept_op(shard, slot, op, kept);
+    if (shard->keeper) look_after_spilled(shard, slot, op);
     release_effects(shard, mail->ref);
     if (op->kind == OP_CANCEL || op->kind == OP_CONSUME) link_drop_if_unused(shard, op->connection);
     owe(shard, slot->queue);
-    if (of_kept && op->kind != OP_ENQUEUE) look_after_away(shard, slot);
+    if (shard->keeper && op->kind != OP_ENQUEUE) look_after_away(shard, slot);
 }
 
 void queue_host_on_given(struct shard *shard, struct queue_slot *slot) {
@@ -381,7 +399,7 @@ static void pump_one(struct shard *shard, struct queue *queue, uint32_t *done) {
         keeper_extend_limit(shard->keeper, slot);
     }
     release_effects(shard, ref);
-    if (slot->shelf && queue_away_count(queue) != 0) pager_on_need(&shard->keeper->pager, slot);
+    if (queue_away_count(queue) != 0) pager_on_need(&shard->keeper->pager, slot);
     owe(shard, queue);
     if (slot->forgotten && !queue_owes(queue)) slot_free(shard, ref);
 }
@@ -440,8 +458,8 @@ void queue_host_deinit(struct shard *shard) {
         struct queue_slot *slot = queue_host_slot_at(shard, i);
         if (!slot->queue) continue;
         list_remove_if_linked(queue_in_pump(slot->queue));
+        forget_away(shard, slot);
         queue_free(slot->queue);
-        if (slot->shelf) pager_forget(slot->shelf);
         shelf_free(slot->shelf, shard->number);
         mem_free(slot->name);
     }

@@ -15,6 +15,8 @@ struct queue_slot {
     uint64_t id;         /* in meta.db and in journals; 0: it is not durable */
     uint64_t ticket;     /* the commit that makes it durable; 0: it was loaded, or is not durable */
     struct shelf *shelf; /* where its messages are on disk; NULL: it is not kept */
+    struct spilled *spilled; /* the same for those that are not kept (shard/spill.h); NULL: none */
+    struct paging *paging;   /* NULL while nothing of it is on disk only (shard/pager.h) */
     uint32_t generation;
     uint32_t next_free; /* slot + 1 */
     bool forgotten;     /* it has left the topology; freed when it owes nothing */

@@ -437,6 +437,7 @@ void shard_check(struct shard *shard) {
         struct queue_slot *slot = queue_host_slot_at(shard, i);
         if (slot->queue) queue_check(slot->queue);
         if (slot->shelf) keeper_check_queue(slot);
+        if (slot->queue && shard->keeper) spill_check_queue(slot);
     }
     for (uint32_t i = 0; i < shard->client_capacity; i++) {
         struct client *client = shard->clients[i];

@@ -99,7 +99,6 @@ struct shelf {
     struct kept_file *touched; /* the latest file that lists it */
     uint64_t visited;          /* by which walk of the retirement last */
     bool emptied;              /* of a file of before the start nothing lives in this shard now */
-    struct paging *paging;     /* NULL while nothing of it is on disk only (shard/pager.h) */
     uint64_t piece_at;         /* of all that was staged, where the last run began, in bytes */
     uint64_t delivered;        /* messages below may have been delivered: recorded */
     uint32_t delivered_step;   /* how far ahead that is recorded */

@@ -212,3 +212,100 @@ def test_transient_messages_among_persistent_ones(place):
     for number in kept:
         assert taker.next() == (body_of(number, 1500), True)
     taker.close()
+
+
+# ---- spill files ----
+
+SPILLED = 150_000
+SPILLED_BYTES = 1500
+
+
+@pytest.fixture
+def small_place(start_broker):
+    """A broker that may not use as much memory as its messages take."""
+    place = Place(start_broker("vm_memory_high_watermark.absolute = 128MiB\n"))
+    if place.broker.process.binary.parent.name in ("asan", "tsan"):
+        pytest.skip("a sanitizer has memory of its own, which is more than the limit")
+    yield place
+    place.connection.close()
+
+
+def fill_transient(place, queue, end, first=0, delivery_mode=1):
+    place.fill("", queue, (body_of(number, SPILLED_BYTES) for number in range(first, end)),
+               lambda number: delivery_mode)
+
+
+def spill_files(place):
+    return list(place.broker.process.folder.glob("**/*.spill"))
+
+
+def expect_no_spill_files(place):
+    until(lambda: place.metric("godwit_spill_file_bytes") == 0, what="spill files not needed")
+    until(lambda: not spill_files(place), what="spill files removed")
+
+
+def test_transient_messages_are_spilled(small_place):
+    """More of them than memory: nobody is blocked, all come back in order, and no file is left."""
+    place = small_place
+    place.channel.queue_declare("q")
+    fill_transient(place, "q", SPILLED)
+    assert count(place.channel, "q") == SPILLED
+    assert place.metric("godwit_spill_messages_total") > SPILLED / 2
+    assert spill_files(place)
+    until(lambda: place.metric("rabbitmq_alarms_memory_used_watermark") == 0, what="no alarm")
+    for number in range(3):
+        method, _, body = place.channel.basic_get("q")
+        assert body == body_of(number, SPILLED_BYTES)
+    place.channel.basic_nack(method.delivery_tag, multiple=True)
+    taker = Taker(place.broker, "q", prefetch=BATCH)
+    for number in range(SPILLED):
+        assert taker.next() == (body_of(number, SPILLED_BYTES), number < 3)
+        if number % (BATCH // 2) == 0:
+            taker.ack()
+    taker.ack()
+    until(lambda: count(place.channel, "q") == 0, what="an empty queue")
+    taker.close()
+    expect_no_spill_files(place)
+    assert place.metric("godwit_store_messages_lost_total") == 0
+
+
+def test_spill_files_go_with_their_messages(small_place):
+    """By a purge, by a delete, and with the connection of an exclusive queue."""
+    place = small_place
+    mine = pika.BlockingConnection(place.broker.parameters())
+    mine.channel().queue_declare("mine", exclusive=True)
+    place.channel.queue_declare("q")
+    for queue in ("q", "mine"):
+        fill_transient(place, queue, SPILLED // 2)
+    assert spill_files(place)
+    assert place.channel.queue_purge("q").method.message_count == SPILLED // 2
+    mine.close()
+    expect_no_spill_files(place)
+    fill_transient(place, "q", SPILLED)
+    assert spill_files(place)
+    assert place.channel.queue_delete("q").method.message_count == SPILLED
+    expect_no_spill_files(place)
+
+
+def test_a_kill_takes_spilled_messages(small_place):
+    """In a durable queue only what is persistent comes back, and the files are gone."""
+    place = small_place
+    place.channel.queue_declare("q", durable=True)
+    step = SPILLED // 10
+    kept = []
+    for first in range(0, SPILLED, step):
+        delivery_mode = 2 if first // step % 4 == 1 else 1
+        fill_transient(place, "q", first + step, first, delivery_mode)
+        if delivery_mode == 2:
+            kept += range(first, first + step)
+    assert place.metric("godwit_spill_messages_total") > SPILLED / 4
+    assert spill_files(place)
+    place.kill()
+    assert not spill_files(place)
+    assert count(place.channel, "q") == len(kept)
+    taker = Taker(place.broker, "q", prefetch=BATCH)
+    for number in kept:
+        assert taker.next() == (body_of(number, SPILLED_BYTES), False)
+        if number % (BATCH // 2) == 0:
+            taker.ack()
+    taker.close()

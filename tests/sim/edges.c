@@ -42,6 +42,7 @@ void edges_take(const struct world *world) {
         struct counters *counters = &world->broker->shards[i]->counters;
         met[EDGE_paged_out] += counter_read(&counters->paged_out);
         met[EDGE_paged_in] += counter_read(&counters->paged_in);
+        met[EDGE_spilled] += counter_read(&counters->spilled);
         met[EDGE_lost] += counter_read(&counters->lost);
         met[EDGE_files_kept] += counter_read(&counters->files_kept);
     }

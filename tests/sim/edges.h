@@ -20,6 +20,8 @@ struct world;
     EDGE(restored, "messages restored")                                                            \
     EDGE(gets_parked, "gets parked")                                                               \
     EDGE(reads_failed, "reads that failed")                                                        \
+    EDGE(spilled, "messages spilled")                                                              \
+    EDGE(spill_failed, "spill files that could not be made")                                       \
     EDGE(lost, "messages lost")                                                                    \
     EDGE(files_kept, "files kept in place")                                                        \
     EDGE(files_broken, "files that could not be emptied")                                          \

@@ -14,14 +14,23 @@ static struct message_pool *pool_of(const struct world *world, const struct queu
     return world->broker->shards[ref_shard(queue_self(slot->queue))]->pool;
 }
 
-static struct message *take_pub(const struct world *world, const struct queue_slot *slot,
-    uint64_t seq, const struct record_view *view, const struct pub_parts *held) {
+/* A message, as far as it is looked for. */
+struct search {
+    const struct queue_slot *slot;
+    uint64_t seq;
+    uint64_t id; /* of its queue in the file */
+    bool spoilt; /* with what is sick */
+    struct pub_parts parts;
+};
+
+static struct message *take_pub(
+    const struct world *world, const struct search *search, const struct record_view *view) {
     for (uint32_t i = 0; i < view->target_count; i++) {
         struct record_target target = record_view_target(view, i);
         struct bytes parts;
-        if (target.queue != slot->id || target.seq != seq) continue;
-        if (!pub_parts_find(held, view, &parts)) continue;
-        return kept_record_message(pool_of(world, slot), view, parts);
+        if (target.queue != search->id || target.seq != search->seq) continue;
+        if (!pub_parts_find(&search->parts, view, &parts)) continue;
+        return kept_record_message(pool_of(world, search->slot), view, parts);
     }
     return NULL;
 }
@@ -37,14 +46,6 @@ static void spoil(struct world *world, const char *name, uint8_t *bytes) {
         memset(bytes + block, 0xa5, DISK_BLOCK_BYTES);
 }
 
-/* A message, as far as it is looked for. */
-struct search {
-    const struct queue_slot *slot;
-    uint64_t seq;
-    bool spoilt; /* with what is sick */
-    struct pub_parts parts;
-};
-
 /* Walks through what has been read. Behind a bad block another frame may begin. */
 static struct message *walk_bytes(
     const struct world *world, struct search *search, struct page *page, struct bytes bytes) {
@@ -58,8 +59,7 @@ static struct message *walk_bytes(
             continue;
         }
         if (step != PAGE_RECORD) break;
-        if (page->view.type == RECORD_PUB)
-            message = take_pub(world, search->slot, search->seq, &page->view, &search->parts);
+        if (page->view.type == RECORD_PUB) message = take_pub(world, search, &page->view);
         if (page->view.type == RECORD_PART) pub_parts_take(&search->parts, &page->view);
     }
     return message;
@@ -97,18 +97,34 @@ static struct message *walk(
     return message;
 }
 
-static struct message *read_message(
-    struct world *world, const struct queue_slot *slot, uint64_t seq, bool spoilt) {
-    const struct stay *stay = &slot->shelf->stays[shelf_find(slot->shelf, seq)];
-    struct search search = {.slot = slot, .seq = seq, .spoilt = spoilt};
+static struct message *read_kept(struct world *world, struct search *search) {
+    const struct shelf *shelf = search->slot->shelf;
+    const struct stay *stay = &shelf->stays[shelf_find(shelf, search->seq)];
     struct piece_place place;
-    pub_parts_init(&search.parts);
-    world->vault->platter.spying = true;
     struct message *message = NULL;
-    if (piece_locate(stay, &place)) message = walk(world, &search, &place);
+    search->id = search->slot->id;
+    if (piece_locate(stay, &place)) message = walk(world, search, &place);
     struct kept_file *file = stay->file;
     for (; !message && piece_locate_next(file, &place); file = piece_next_file(file))
-        message = walk(world, &search, &place);
+        message = walk(world, search, &place);
+    return message;
+}
+
+static struct message *read_spilled(struct world *world, struct search *search) {
+    const struct spill_run *run = spill_find(search->slot, search->seq);
+    struct piece_place place = run->file->place;
+    search->id = queue_self(search->slot->queue);
+    place.offset = run->at;
+    return walk(world, search, &place);
+}
+
+static struct message *read_message(
+    struct world *world, const struct queue_slot *slot, uint64_t seq, bool spoilt) {
+    struct search search = {.slot = slot, .seq = seq, .spoilt = spoilt};
+    bool spilled = queue_is_spilled(slot->queue, seq);
+    pub_parts_init(&search.parts);
+    world->vault->platter.spying = true;
+    struct message *message = spilled ? read_spilled(world, &search) : read_kept(world, &search);
     pub_parts_deinit(&search.parts);
     world->vault->platter.spying = false;
     return message;
@@ -117,6 +133,7 @@ static struct message *read_message(
 struct message *fetch_message(struct world *world, const struct queue_slot *slot, uint64_t seq) {
     struct message *message = NULL;
     uint64_t at = seq;
+    if (queue_is_spilled(slot->queue, seq)) return read_message(world, slot, seq, false);
     if (!queue_next_kept(slot->queue, &at, seq + 1, &message)) return NULL;
     if (!message) return read_message(world, slot, seq, false);
     message_ref(message, 1);

@@ -136,14 +136,16 @@ static void note_lost(
 void inspect_lost(struct world *world, const struct queue *queue) {
     const struct queue_slot *slot = slot_of(world, queue);
     uint64_t seq = queue_next_ready(queue);
-    const struct stay *stay = &slot->shelf->stays[shelf_find(slot->shelf, seq)];
+    bool spilled = queue_is_spilled(queue, seq);
+    const struct stay *stay = spilled ? NULL : &slot->shelf->stays[shelf_find(slot->shelf, seq)];
     struct piece_place place;
-    const struct sim_file *file = NULL;
-    if (piece_locate(stay, &place)) file = platter_find(&world->vault->platter, place.name);
+    bool known = spilled || piece_locate(stay, &place);
+    if (spilled) place = spill_find(slot, seq)->file->place;
+    const struct sim_file *file = known ? platter_find(&world->vault->platter, place.name) : NULL;
     if (fetch_is_readable(world, slot, seq) && !had_bad_luck(world, file))
         world_fail(world, lost, "message %llu of queue %llu is given up, but can be read",
             (unsigned long long)seq, (unsigned long long)slot->id);
-    bool pinned = is_pinned(stay->file);
+    bool pinned = stay && is_pinned(stay->file);
     if (pinned) note_lost_file(world, file);
     note_lost(world, slot, seq, pinned);
 }

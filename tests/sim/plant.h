@@ -49,6 +49,10 @@
     PLANT(get_forgotten, liveness, "a get that waits for a read is forgotten")                     \
     PLANT(given_unsaid, liveness, "nobody hears that the next message is back")                    \
     PLANT(blocks_unread, lost, "of a piece with a bad block everything is given up")               \
+    PLANT(spilled_unwritten, invariant, "messages are let go that are in no spill file")           \
+    PLANT(spilled_elsewhere, twice, "a spill file has a message in place of the one behind it")    \
+    PLANT(spill_uncounted, invariant, "some that come back from a spill file are not counted")     \
+    PLANT(spill_remembered, invariant, "after a purge spill files are still taken for needed")     \
     PLANT(lost_file_goes, lost, "a file is given back in which something could not be read")       \
     PLANT(lost_settled, lost, "what could not be read counts as settled")                          \
     PLANT(credit_lost, liveness, "byte credit does not come back to a queue")                      \

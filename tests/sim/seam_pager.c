@@ -10,6 +10,7 @@
 #include "core/entries.h"
 #include "core/queue.h"
 #include "shard/keeper.h"
+#include "shard/kept_record.h"
 #include "shard/queue_host.h"
 
 /* The linker's names. */
@@ -17,6 +18,18 @@ uint32_t __wrap_queue_page_out(struct queue *queue, uint64_t *seq, uint64_t end,
 uint32_t __real_queue_page_out(struct queue *queue, uint64_t *seq, uint64_t end, uint32_t budget);
 bool __wrap_queue_give(struct queue *queue, uint64_t seq, struct message *message);
 bool __real_queue_give(struct queue *queue, uint64_t seq, struct message *message);
+uint32_t __wrap_queue_spill_out(struct queue *queue, uint64_t *seq, uint64_t end, uint32_t budget);
+uint32_t __real_queue_spill_out(struct queue *queue, uint64_t *seq, uint64_t end, uint32_t budget);
+bool __wrap_kept_record_put(
+    const struct kept_record *kept, struct segment_build *build, uint64_t *ret_offset);
+bool __real_kept_record_put(
+    const struct kept_record *kept, struct segment_build *build, uint64_t *ret_offset);
+void __wrap_spill_on_back(struct spill *spill, struct queue_slot *slot, uint64_t seq);
+void __real_spill_on_back(struct spill *spill, struct queue_slot *slot, uint64_t seq);
+void __wrap_spill_forget(struct spill *spill, struct queue_slot *slot);
+void __real_spill_forget(struct spill *spill, struct queue_slot *slot);
+void __wrap_spill_on_request(struct spill *spill, struct disk_request *request);
+void __real_spill_on_request(struct spill *spill, struct disk_request *request);
 void __wrap_queue_skip_away(struct queue *queue);
 void __real_queue_skip_away(struct queue *queue);
 void __wrap_queue_restore(
@@ -135,6 +148,46 @@ void __wrap_retrieval_on_request(struct retrieval *retrieval, struct disk_reques
 enum record_fault __wrap_record_parse(struct bytes bytes, struct record_view *ret_view) {
     if (reading && plant_on(PLANT_read_unchecked)) return record_parse_known(bytes, ret_view);
     return __real_record_parse(bytes, ret_view);
+}
+
+/* ---- spill files ---- */
+
+uint32_t __wrap_queue_spill_out(struct queue *queue, uint64_t *seq, uint64_t end, uint32_t budget) {
+    if (plant_on(PLANT_spilled_unwritten)) end = queue_next_seq(queue);
+    return __real_queue_spill_out(queue, seq, end, budget);
+}
+
+/* In spill files queues have other ids than in others. */
+bool __wrap_kept_record_put(
+    const struct kept_record *kept, struct segment_build *build, uint64_t *ret_offset) {
+    struct kept_record changed = *kept;
+    struct message *message = NULL;
+    uint64_t seq = kept->targets->seq + 1;
+    uint32_t budget = 1;
+    const struct queue_slot *slot = NULL;
+    queue_ref ref = kept->targets->queue;
+    bool spilled = ref >> REF_SLOT_BITS != 0;
+    struct world *world = edges_world();
+    if (spilled && plant_on(PLANT_spilled_elsewhere))
+        slot = queue_host_slot(world->broker->shards[ref_shard(ref)], ref);
+    if (slot && queue_next_spillable(slot->queue, &seq, seq + 1, &budget, &message) && message)
+        changed.message = message;
+    return __real_kept_record_put(&changed, build, ret_offset);
+}
+
+void __wrap_spill_on_back(struct spill *spill, struct queue_slot *slot, uint64_t seq) {
+    if (plant_on(PLANT_spill_uncounted) && every(5)) return;
+    __real_spill_on_back(spill, slot, seq);
+}
+
+void __wrap_spill_forget(struct spill *spill, struct queue_slot *slot) {
+    if (plant_on(PLANT_spill_remembered) && !queue_gone(slot->queue)) return;
+    __real_spill_forget(spill, slot);
+}
+
+void __wrap_spill_on_request(struct spill *spill, struct disk_request *request) {
+    edges_add(EDGE_spill_failed, request->kind == DISK_MAKE && request->status != 0);
+    __real_spill_on_request(spill, request);
 }
 
 /* ---- shelves and files ---- */

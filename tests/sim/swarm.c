@@ -16,6 +16,24 @@ static void lengthen(struct swarm *swarm, struct prng *prng) {
     swarm->acts += (uint32_t)prng_below(prng, 3000);
 }
 
+/* Hundreds of messages wait, few of them kept, and memory is short now and then. Numbers of its own
+ * leave what other seeds do as it was. */
+static void swell(struct swarm *swarm, uint64_t seed) {
+    struct prng prng;
+    prng_init(&prng, seed ^ 0x5b111);
+#define FEATURE(name, percent) swarm->name = prng_chance(&prng, percent);
+    SWARM_SPILL_FEATURES
+#undef FEATURE
+    if (!swarm->spills) return;
+    swarm->hoards = swarm->short_memory = true;
+    swarm->stable = 1 + (uint32_t)prng_below(&prng, 2);
+    swarm->durable = (uint32_t)prng_below(&prng, 16);
+    swarm->persistent = prng_chance(&prng, 50) ? 0 : (uint32_t)prng_below(&prng, 60);
+    swarm->body_bytes = 1 + (uint32_t)prng_below(&prng, 1000);
+    swarm->publish_weight += 150;
+    swarm->acts += (uint32_t)prng_below(&prng, 3000);
+}
+
 void swarm_init(struct swarm *swarm, uint64_t seed) {
     struct prng prng;
     prng_init(&prng, seed ^ 0x5eed5eed5eed5eedu);
@@ -52,6 +70,7 @@ void swarm_init(struct swarm *swarm, uint64_t seed) {
     SWARM_DISK_FEATURES
 #undef FEATURE
     if (swarm->long_queues) lengthen(swarm, &prng);
+    swell(swarm, seed);
 }
 
 void swarm_print(const struct swarm *swarm) {
@@ -61,6 +80,7 @@ void swarm_print(const struct swarm *swarm) {
     if (swarm->name) printf(" %s", #name);
     SWARM_FEATURES
     SWARM_DISK_FEATURES
+    SWARM_SPILL_FEATURES
 #undef FEATURE
     printf("\n");
 }

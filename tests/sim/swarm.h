@@ -51,6 +51,9 @@
     FEATURE(short_memory, 30)                                                                      \
     FEATURE(bad_sectors, 45)
 
+/* The same again. */
+#define SWARM_SPILL_FEATURES FEATURE(spills, 25)
+
 struct swarm {
     uint32_t shards;
     uint32_t guests;         /* model clients beside the founder */
@@ -71,6 +74,7 @@ struct swarm {
 #define FEATURE(name, percent) bool name;
     SWARM_FEATURES
     SWARM_DISK_FEATURES
+    SWARM_SPILL_FEATURES
 #undef FEATURE
 };
 

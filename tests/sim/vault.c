@@ -81,6 +81,23 @@ static bool ghost_done(struct definitions *definitions, struct definitions_outco
 
 /* ---- life ---- */
 
+/* By numbers of their own. */
+static struct spill_limits choose_spill_limits(uint64_t seed) {
+    struct prng prng;
+    prng_init(&prng, seed ^ 0x7777);
+    return (struct spill_limits){
+        .file_bytes = SEGMENT_BYTES_MIN,
+        .file_part = 1,
+        .queue_bytes = 1 + prng_below(&prng, 4096),
+        .message_bytes = 1 + prng_below(&prng, 32 * 1024),
+        .messages_shared = 1 + (uint32_t)prng_below(&prng, 4),
+        .slice_bytes = 1 + prng_below(&prng, 16 * 1024),
+        .slice_messages = 1 + (uint32_t)prng_below(&prng, 64),
+        .slice_queues = 1 + (uint32_t)prng_below(&prng, 4),
+        .look_ms = (uint32_t)prng_below(&prng, 100),
+    };
+}
+
 struct vault *vault_new(struct world *world) {
     struct vault *vault = NEW(struct vault);
     struct prng *storage = &world->storage;
@@ -109,6 +126,7 @@ struct vault *vault_new(struct world *world) {
                 .slice_messages = 1 + (uint32_t)prng_below(storage, 64),
                 .reads = 1 + (uint32_t)prng_below(storage, 3)}},
     };
+    vault->settings.limits.spill = choose_spill_limits(world->verdict->seed);
     return vault;
 }
 

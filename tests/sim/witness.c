@@ -131,6 +131,23 @@ static void check_segments(
             archive->number, (unsigned long long)bytes, (unsigned long long)living);
 }
 
+/* Those on disk are those that queues have something in. */
+static void check_spill_files(struct world *world) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < world->swarm.shards; i++) {
+        const struct spill *spill = &world->broker->shards[i]->keeper->spill;
+        list_for (struct spill_file, file, &spill->files, in_files) {
+            count++;
+            if (file->live == 0)
+                world_fail(
+                    world, bounded, "the spill file %s has nothing that lives", file->place.name);
+        }
+    }
+    uint32_t there = count_names(&world->vault->platter, ".spill");
+    if (there != count)
+        world_fail(world, bounded, "there are %u spill files on disk, %u count", there, count);
+}
+
 void witness_bounds(struct world *world) {
     /* Those that no header explains yet cannot be removed, and each fault leaves one behind. */
     enum { SPARES_MAX = 24 };
@@ -160,6 +177,7 @@ void witness_bounds(struct world *world) {
     if (count_names(platter, ".segment") != segments)
         world_fail(world, bounded, "there are %u segments on disk, %u count",
             count_names(platter, ".segment"), segments);
+    check_spill_files(world);
     if (count_names(platter, ".journal") > files + SIM_PORTS_MAX)
         world_fail(world, bounded, "there are %u journal files on disk, %u count",
             count_names(platter, ".journal"), files);
