@@ -25,6 +25,10 @@
 
 enum { MAKE_CHUNK_BYTES = 1024 * 1024, WRITER = 0, SLOW = 1, READER = 2, LANES = 3 };
 
+/* Of their threads. */
+static const char *const LANE_NAMES[LANES] = {
+    [WRITER] = "disk-write", [SLOW] = "disk-slow", [READER] = "disk-read"};
+
 #define PROBE_NAME   "probe.new"
 #define MAKING_AFTER ".new"
 
@@ -161,7 +165,9 @@ static int carry_out_make(struct disk_posix *posix, struct disk_request *request
     str_format(making, sizeof making, "%s" MAKING_AFTER, request->name);
     int status = make_file(posix, request, making, true);
     bool full = status == -ENOSPC || status == -EDQUOT;
-    return full && posix->settings.reserve ? make_from_reserve(posix, request, making) : status;
+    if (full && posix->settings.reserve) status = make_from_reserve(posix, request, making);
+    if (request->spent) disk_memory_spend(request->data, request->head_size);
+    return status;
 }
 
 static int carry_out_remove(struct disk_posix *posix, const struct disk_request *request) {
@@ -215,6 +221,7 @@ static bool hand_back(struct disk_posix *posix, struct disk_request *request, in
 static void *lane_main(void *argument) {
     struct lane *lane = argument;
     struct disk_posix *posix = lane->posix;
+    pthread_setname_np(pthread_self(), LANE_NAMES[lane - posix->lanes]);
     pthread_mutex_lock(&posix->mutex);
     for (;;) {
         struct disk_request *request = requests_take(&lane->waiting);
