@@ -314,6 +314,7 @@ static void flush_dirty(struct shard *shard) {
     /* A flush may wake its connection again only for the next turn: bounded by those here now. */
     struct list now;
     list_init(&now);
+    shard->settled = false;
     while ((node = list_take_first(&shard->dirty)) != NULL)
         list_put_last(&now, node);
     while ((node = list_take_first(&now)) != NULL)

@@ -162,6 +162,7 @@ struct shard {
     const struct shard_io *io;
     uint32_t number;
     uint64_t now_ms;
+    bool settled;          /* this turn has settled a slice (session_settle_some) */
     uint64_t turn_long_ns; /* from then on the turn is long; 0: that is not measured */
     struct message_pool *pool;
     struct keeper *keeper; /* NULL: durable queues are in memory only, too */
