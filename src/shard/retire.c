@@ -337,6 +337,20 @@ static void give_back(struct retirement *retirement) {
     send_evacuation(retirement);
 }
 
+/* The journal that would say so has stopped: the files stay, and others may go. */
+static void leave_unrecorded(struct retirement *retirement) {
+    const struct evacuation *evacuation = &retirement->evacuation;
+    for (uint32_t i = evacuation->file_count; i-- != 0 && !evacuation->keeps;) {
+        struct kept_file *file = evacuation->files[i];
+        struct archive *archive = file->archive;
+        list_put_first(file->segment ? &archive->segments : &archive->files, &file->in_archive);
+    }
+    for (uint32_t i = 0; i < evacuation->file_count; i++)
+        evacuation->files[i]->retiring = false;
+    retirement->release = RELEASE_NONE;
+    retirement->changed = true;
+}
+
 void retirement_on_request(struct retirement *retirement, struct disk_request *request) {
     if (request->kind == DISK_REMOVE) {
         /* One that stays is removed at the next start: no manifest names it. */
@@ -364,6 +378,7 @@ bool retirement_turn(struct retirement *retirement) {
         struct archive *archive = retirement->evacuation.files[0]->archive;
         bool stable = journal_stable(archive->journal) >= retirement->manifest_position;
         if (stable && !retirement->held) give_back(retirement);
+        if (!stable && journal_stopped(archive->journal)) leave_unrecorded(retirement);
     }
     bool more = !retirement->ending && !waits && evacuate_turn(retirement);
     return more || retirement->more;
