@@ -108,6 +108,11 @@ struct map *exchange_table(struct exchange *exchange) {
     return exchange->kind == EXCHANGE_TOPIC ? &exchange->topic.edges : NULL;
 }
 
+bool exchange_is_sparse(const struct exchange *exchange) {
+    if (exchange->kind == EXCHANGE_DIRECT) return map_is_sparse(&exchange->direct);
+    return exchange->kind == EXCHANGE_TOPIC && map_is_sparse(&exchange->topic.edges);
+}
+
 void exchange_attach(struct exchange *exchange, struct binding *binding) {
     check(binding->source == exchange);
     switch (exchange->kind) {

@@ -58,6 +58,9 @@ void exchange_detach(struct exchange *exchange, struct binding *binding);
 /* The table that grows with the number of bindings; NULL for kinds without one. */
 struct map *exchange_table(struct exchange *exchange);
 
+/* Whether that is large and has few items. */
+bool exchange_is_sparse(const struct exchange *exchange);
+
 /* What is being routed: the keys, at least one, and the headers. */
 struct exchange_visit {
     const struct bytes *routing_keys;

@@ -168,10 +168,8 @@ static void unbind(struct vhost *vhost, struct binding *binding) {
     map_remove_only(&vhost->bindings, hash_of_binding(vhost, binding), binding);
     list_remove(&binding->in_destination);
     struct exchange *source = binding->source;
-    check(source != NULL);
     exchange_detach(source, binding);
-    const struct map *table = exchange_table(source);
-    if (table && map_is_sparse(table) && !list_linked(&source->in_sparse))
+    if (exchange_is_sparse(source) && !list_linked(&source->in_sparse))
         list_put_last(&vhost->sparse, &source->in_sparse);
     binding_free(binding);
 }
