@@ -119,6 +119,13 @@ static const struct ctl_column record_columns[] = {{"kind", "kind"}, {"writer", 
     {"number", "number"}, {"lsn", "lsn"}, {"type", "type"}, {"flags", "flags"},
     {"message_id", "message_id"}, {"bytes", "bytes"}, {"targets", "targets"}};
 
+static uint64_t count_settled(const struct record_view *view) {
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < record_settled_words(view); i++)
+        count += (uint64_t)__builtin_popcountll(record_settled_word(view, i));
+    return count;
+}
+
 static json_t *targets_json(const struct record_view *view) {
     json_t *targets = json_array();
     char text[TARGET_TEXT_BYTES];
@@ -128,6 +135,11 @@ static json_t *targets_json(const struct record_view *view) {
             (unsigned long long)target.seq);
         if (view->target_bytes == RECORD_SPAN_BYTES)
             str_format(text + size, sizeof text - size, "+%llu", (unsigned long long)target.count);
+        json_array_append_new(targets, json_string(text));
+    }
+    if (view->type == RECORD_SETTLED) {
+        str_format(text, sizeof text, "%llu of %u settled", (unsigned long long)count_settled(view),
+            record_settled_words(view) * RECORD_SETTLED_PLACES);
         json_array_append_new(targets, json_string(text));
     }
     /* A manifest has files instead. */

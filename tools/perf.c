@@ -126,9 +126,8 @@ static void perf_init(struct perf *perf, const struct options *options) {
     perf->consumers = mem_new_array(options->consumers + 1, sizeof *perf->consumers);
     perf->workers = mem_new_array(options->threads, sizeof *perf->workers);
     perf->ledgers = mem_new_array(perf->topology.queue_count + 1, sizeof *perf->ledgers);
-    for (uint32_t i = 0; i < perf->topology.queue_count; i++) {
-        ledger_init(&perf->ledgers[i], options->stored ? options->stored : options->producers);
-    }
+    for (uint32_t i = 0; i < perf->topology.queue_count; i++)
+        ledger_init(&perf->ledgers[i], options_authors(options));
     perf->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     check(perf->notify_fd >= 0);
     for (uint32_t i = 0; i < options->threads; i++) {

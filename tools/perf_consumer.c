@@ -27,9 +27,7 @@ void consumer_assign(
     consumer->subscriptions[subscription] = (struct subscription){
         .queue = queue,
         .ledger = ledger,
-        .next = mem_new_array(
-            consumer->options->stored ? consumer->options->stored : consumer->options->producers,
-            sizeof(uint64_t)),
+        .next = mem_new_array(options_authors(consumer->options), sizeof(uint64_t)),
     };
 }
 

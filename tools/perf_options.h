@@ -55,6 +55,11 @@ struct options {
     uint32_t pid_count;
 };
 
+/* Whose messages are told apart: the producers of this run, or of the one that left them. */
+static inline uint32_t options_authors(const struct options *options) {
+    return options->stored != 0 ? options->stored : options->producers;
+}
+
 enum options_verdict { OPTIONS_RUN, OPTIONS_SHOWN, OPTIONS_WRONG };
 
 /* Reads the command line. Prints the help (OPTIONS_SHOWN), or what is wrong with it on stderr

@@ -66,7 +66,7 @@ static void answer_alarms(struct question *question) {
         return;
     }
     json_t *alarms = json_array();
-    if (atomic_load(&node->broker->memory_alarm)) put_alarm(alarms, node, "memory");
+    if (atomic_load(&node->broker->memory.alarm)) put_alarm(alarms, node, "memory");
     if (broker_disk_alarm(node->broker)) put_alarm(alarms, node, "disk");
     answer_json(question->call, 503,
         json_pack("{s:s, s:s, s:o}", "status", "failed", "reason",

@@ -20,9 +20,9 @@ void figures_read(const struct node *node, struct figures *ret_figures) {
     *ret_figures = (struct figures){
         .descriptors_max = node->descriptors_max,
         .synced = node->synced,
-        .memory_limit = broker->memory_limit,
-        .memory_used = broker_memory_used(broker),
-        .memory_alarm = atomic_load(&broker->memory_alarm),
+        .memory_limit = broker->memory.limit,
+        .memory_used = memory_level_used(&broker->memory),
+        .memory_alarm = atomic_load(&broker->memory.alarm),
         .disk_alarm = broker_disk_alarm(broker),
         .disk_free = atomic_load(&broker->disk_free),
         .disk_limit = atomic_load(&broker->disk_limit),

@@ -4,6 +4,8 @@
 
 #include "base/base.h"
 
+enum { FIFO_KEPT_MAX = 1024 }; /* values: so much room an empty one keeps */
+
 /* All zero but item_bytes is empty. Not for several threads. */
 struct fifo {
     uint8_t *items; /* a ring */
@@ -24,14 +26,15 @@ void fifo_deinit(struct fifo *fifo);
 /* Makes room for more. */
 void fifo_grow(struct fifo *fifo);
 
-/* The value at `at` from the front, which must be there; valid until the next fifo_put. */
+/* The value at `at` from the front, which must be there; valid until the next fifo_put or
+ * fifo_drop. */
 static inline void *fifo_at(const struct fifo *fifo, uint32_t at) {
     check(at < fifo->count);
     size_t index = (fifo->first + at) & (fifo->capacity - 1);
     return fifo->items + index * fifo->item_bytes;
 }
 
-/* A new last value, which the caller fills; valid until the next fifo_put. */
+/* A new last value, which the caller fills; valid as long. */
 static inline void *fifo_put(struct fifo *fifo) {
     if (fifo->count == fifo->capacity) fifo_grow(fifo);
     fifo->count++;
@@ -48,11 +51,13 @@ static inline void *fifo_last(const struct fifo *fifo) {
     return fifo->count ? fifo_at(fifo, fifo->count - 1) : NULL;
 }
 
-/* Forgets the first value, which must be there. */
+/* Forgets the first value, which must be there. One that was long and is empty gives its memory
+ * back. */
 static inline void fifo_drop(struct fifo *fifo) {
     check(fifo->count != 0);
     fifo->first = (fifo->first + 1) & (fifo->capacity - 1);
     fifo->count--;
+    if (fifo->count == 0 && fifo->capacity > FIFO_KEPT_MAX) fifo_deinit(fifo);
 }
 
 #endif

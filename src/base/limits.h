@@ -16,9 +16,10 @@ enum {
     MESSAGE_BYTES_MAX_DEFAULT = 134217728, /* 128 MiB, RabbitMQ's default max_message_size */
     ROUTES_PER_PUBLISH_CACHED_MAX = 4096,  /* a wider fan-out is routed anew, not cached */
     ROUTE_CACHE_ENTRIES_MAX = 16384, /* per shard; a new route takes the place of the old one */
-    PUMP_EFFECTS_MAX = 256,          /* one slice of owed work: a queue may not starve the loop */
-    MAILBOX_SLOTS = 4096,            /* per ordered pair; beyond these a sender's overflow list */
-    SHARDS_MAX = 64, /* a queue handle has 8 bits for the shard; 64 cores are one socket */
+    ROUTE_CACHE_BYTES_MAX = 4 * 1024 * 1024, /* per shard, for wide routes */
+    PUMP_EFFECTS_MAX = 256, /* one slice of owed work: a queue may not starve the loop */
+    MAILBOX_SLOTS = 4096,   /* per ordered pair; beyond these a sender's overflow list */
+    SHARDS_MAX = 64,        /* a queue handle has 8 bits for the shard; 64 cores are one socket */
     CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024, /* published bytes not yet applied by their owners */
     CONNECTION_WINDOW_PUBLISHES = 16384,       /* the same in messages, for empty bodies */
     DELIVERY_CREDIT_BYTES = 1024 * 1024, /* per connection and owner: sent, not yet written out */

@@ -10,7 +10,8 @@
 enum {
     SLOTS_MIN = 8,
     ITEMS_MAX = 1 << 30,
-    SLOTS_MANY = 4096 /* fewer are filled anew in some ten microseconds */
+    SLOTS_MANY = 4096, /* fewer are filled anew in some ten microseconds */
+    SPARSE = 8         /* with so many times more slots than items there are too many */
 };
 
 uint64_t map_hash(struct bytes key, uint64_t seed) {
@@ -58,6 +59,20 @@ struct map_slot *map_bigger(const struct map *map, uint32_t more, uint32_t *ret_
     return copy_slots(map, slot_count);
 }
 
+bool map_is_sparse(const struct map *map) {
+    uint32_t slot_count = map_slot_count(map);
+    return slot_count >= SLOTS_MANY && map->count < slot_count / SPARSE;
+}
+
+struct map_slot *map_smaller(const struct map *map, uint32_t *ret_slot_count) {
+    if (!map_is_sparse(map)) return NULL;
+    uint32_t slot_count = SLOTS_MIN;
+    while (slot_count / 2 < map->count)
+        slot_count *= 2;
+    *ret_slot_count = slot_count;
+    return copy_slots(map, slot_count);
+}
+
 struct map_slot *map_exchange(struct map *map, struct map_slot *slots, uint32_t slot_count) {
     struct map_slot *old = map->slots;
     map->slots = slots;
@@ -88,7 +103,7 @@ static uint32_t slot_of(const struct map *map, uint64_t hash, const void *item) 
     return at;
 }
 
-void map_remove(struct map *map, uint64_t hash, const void *item) {
+static void take_out(struct map *map, uint64_t hash, const void *item) {
     uint32_t hole = slot_of(map, hash, item);
     uint32_t at = hole;
     for (;;) {
@@ -102,9 +117,22 @@ void map_remove(struct map *map, uint64_t hash, const void *item) {
     }
     map->slots[hole] = (struct map_slot){0};
     map->count--;
+}
+
+void map_remove(struct map *map, uint64_t hash, const void *item) {
+    take_out(map, hash, item);
+    uint32_t slot_count = map_slot_count(map);
     if (map->count == 0) {
         map_deinit(map);
-    } else if (map->mask + 1 > SLOTS_MIN && map->count < (map->mask + 1) / 8) {
-        resize(map, (map->mask + 1) / 2);
+    } else if (slot_count > SLOTS_MIN && map->count < slot_count / SPARSE) {
+        resize(map, slot_count / 2);
+    }
+}
+
+void map_remove_only(struct map *map, uint64_t hash, const void *item) {
+    if (map_slot_count(map) < SLOTS_MANY) {
+        map_remove(map, hash, item);
+    } else {
+        take_out(map, hash, item);
     }
 }

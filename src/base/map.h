@@ -30,16 +30,28 @@ void map_deinit(struct map *map);
 /* Puts an item in; an item may be put in once. At most 2^30 items. */
 void map_put(struct map *map, uint64_t hash, void *item);
 
-/* Takes out the item that was put in with that hash; it must be there. */
+/* Takes out the item that was put in with that hash; it must be there. Gives memory back when few
+ * are left. */
 void map_remove(struct map *map, uint64_t hash, const void *item);
+
+/* The same, but a large table stays as it is, so that this never takes long: map_smaller is for
+ * whoever removes in this way. */
+void map_remove_only(struct map *map, uint64_t hash, const void *item);
 
 /* A table with room for `more` items beside those that the map has, and with these in it; NULL when
  * the map has the room, or is so small that it may as well grow when it has to. The map is only
  * read, so that others may read it too. */
 struct map_slot *map_bigger(const struct map *map, uint32_t more, uint32_t *ret_slot_count);
 
-/* The map takes a table that map_bigger has made of what it still is, and gives its own, to be
- * freed. */
+/* A table of the right size with the map's items, when its own is large and has few; else NULL. The
+ * map is only read. */
+struct map_slot *map_smaller(const struct map *map, uint32_t *ret_slot_count);
+
+/* Whether there is a smaller one. */
+bool map_is_sparse(const struct map *map);
+
+/* The map takes a table that map_bigger or map_smaller has made of what it still is, and gives its
+ * own, to be freed. */
 struct map_slot *map_exchange(struct map *map, struct map_slot *slots, uint32_t slot_count);
 
 /* Walks the items of one hash:

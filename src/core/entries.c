@@ -8,6 +8,7 @@ enum {
     RING_KEPT = 8,             /* an empty queue keeps a ring of its own up to this capacity */
     RING_SHRINK = 8,           /* a ring with so many times more room than span is made smaller */
     STRAYS_MIN = 16,           /* the first capacity of strays */
+    LOOKED_MAX = 256,          /* gaps looked at by one entries_next_chunk */
     MOVED_CHUNKS_MAX = 64,     /* chunks looked at by one entries_move_strays */
     SKIPPED_CHUNKS_MAX = 1024, /* a wider gap is not kept in the ring, */
     SKIPPED_PER_ENTRY = 3      /* unless its places cost less than entries as strays do */
@@ -312,6 +313,43 @@ struct entry *entries_next(const struct entries *entries, uint64_t *seq, uint64_
         *seq = (*seq / CHUNK_ENTRIES + 1) * CHUNK_ENTRIES;
     }
     return NULL;
+}
+
+/* Strays of one chunk, or 0 where there are only removed ones. False when there are none. */
+static bool next_chunk_of_strays(
+    const struct strays *strays, uint64_t *number, uint64_t *ret_live) {
+    uint32_t at = search(strays, *number * CHUNK_ENTRIES);
+    *ret_live = 0;
+    for (uint32_t n = 0; at < strays->count; at++, n++) {
+        const struct stray *stray = &strays->list[at];
+        uint64_t here = stray->seq / CHUNK_ENTRIES;
+        if (*ret_live != 0 && here != *number) return true;
+        *number = here;
+        if (*ret_live == 0 && n > LOOKED_MAX) return true;
+        if (stray->entry.flags & ENTRY_REMOVED) continue;
+        *ret_live |= (uint64_t)1 << (stray->seq % CHUNK_ENTRIES);
+    }
+    return *ret_live != 0;
+}
+
+bool entries_next_chunk(const struct entries *entries, uint64_t *number, uint64_t *ret_live) {
+    if (*number < entries->first && entries->strays) {
+        uint64_t stray = *number;
+        if (next_chunk_of_strays(entries->strays, &stray, ret_live)) {
+            *number = stray;
+            return true;
+        }
+    }
+    *number = *number < entries->first ? entries->first : *number;
+    *ret_live = 0;
+    for (uint32_t n = 0; *number - entries->first < entries->span; (*number)++, n++) {
+        const struct chunk *chunk = *entries_slot(entries, *number);
+        if (n > LOOKED_MAX && !chunk) return true;
+        if (!chunk) continue;
+        *ret_live = entries_is_folded(chunk) ? UINT64_MAX : chunk->live;
+        return true;
+    }
+    return false;
 }
 
 /* Only what is on disk is not in memory; a spilled one is there only while it is not. */

@@ -112,6 +112,12 @@ struct entry *entries_next(const struct entries *entries, uint64_t *seq, uint64_
 bool entries_next_any(
     const struct entries *entries, uint64_t *seq, uint64_t end, struct entry **ret_entry);
 
+/* The first chunk from *number on that has entries, whose number is put into *number: bit i of
+ * *ret_live says whether its entry i is there. False when there is none. Looks at a bounded number
+ * of places: where it comes to nothing within that, *ret_live is 0, and the caller may go on from
+ * *number. */
+bool entries_next_chunk(const struct entries *entries, uint64_t *number, uint64_t *ret_live);
+
 /* Folds chunk `number` if it is full and every message in it is on disk only. */
 void entries_fold(struct entries *entries, uint64_t number);
 

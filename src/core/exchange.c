@@ -65,6 +65,7 @@ void exchange_free(struct exchange *exchange) {
     check(list_empty(&exchange->bindings));
     check(list_empty(&exchange->inbound));
     check(!list_linked(&exchange->in_doomed));
+    list_remove_if_linked(&exchange->in_sparse);
     if (exchange->kind == EXCHANGE_TOPIC) topic_deinit(&exchange->topic);
     if (exchange->kind == EXCHANGE_DIRECT) map_deinit(&exchange->direct);
     mem_free(exchange);
@@ -96,11 +97,16 @@ static void detach_direct(struct exchange *exchange, struct binding *binding) {
     struct direct_targets *key = CONTAINER_OF(binding->targets, struct direct_targets, targets);
     targets_remove(&key->targets, binding);
     if (key->targets.count != 0) return;
-    map_remove(&exchange->direct, map_hash(binding_key(binding), exchange->hash_seed), key);
+    map_remove_only(&exchange->direct, map_hash(binding_key(binding), exchange->hash_seed), key);
     mem_free(key);
 }
 
 /* ---- every kind ---- */
+
+struct map *exchange_table(struct exchange *exchange) {
+    if (exchange->kind == EXCHANGE_DIRECT) return &exchange->direct;
+    return exchange->kind == EXCHANGE_TOPIC ? &exchange->topic.edges : NULL;
+}
 
 void exchange_attach(struct exchange *exchange, struct binding *binding) {
     check(binding->source == exchange);

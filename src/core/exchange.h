@@ -29,6 +29,7 @@ struct exchange {
     struct list bindings;       /* from here; in the order of their making */
     struct list inbound;        /* to here, from other exchanges */
     struct list_node in_doomed; /* while a deletion cascades */
+    struct list_node in_sparse; /* vhost->sparse: its table is larger than it need be */
     union {
         struct map direct; /* struct direct_targets by routing key */
         struct topic topic;
@@ -53,6 +54,9 @@ void exchange_free(struct exchange *exchange);
 /* Puts a binding whose source this is where the kind looks it up, or takes it out. */
 void exchange_attach(struct exchange *exchange, struct binding *binding);
 void exchange_detach(struct exchange *exchange, struct binding *binding);
+
+/* The table that grows with the number of bindings; NULL for kinds without one. */
+struct map *exchange_table(struct exchange *exchange);
 
 /* What is being routed: the keys, at least one, and the headers. */
 struct exchange_visit {

@@ -141,7 +141,7 @@ static void unlink_node(struct topic *topic, struct topic_node *node) {
     } else {
         uint64_t word_hash = map_hash(bytes_of(node->word, node->word_size), topic->hash_seed);
         check(parent->word_count > 0);
-        map_remove(&topic->edges, edge_hash(parent, word_hash), node);
+        map_remove_only(&topic->edges, edge_hash(parent, word_hash), node);
         parent->word_count--;
     }
 }

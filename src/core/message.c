@@ -78,7 +78,13 @@ uint64_t message_pool_count(const struct message_pool *pool) {
 }
 
 uint64_t message_pool_held_bytes(const struct message_pool *pool) {
-    return (uint64_t)pool->depot.slab_count * SLAB_BYTES + pool->large_bytes;
+    return pool->depot.touched_bytes + pool->large_bytes;
+}
+
+uint64_t message_pool_idle_bytes(const struct message_pool *pool) {
+    uint64_t blocks = pool->bytes - pool->large_bytes;
+    uint64_t chunks = (uint64_t)pool->chunks.used * pool->chunks.block_bytes;
+    return pool->depot.touched_bytes - blocks - chunks;
 }
 
 void message_pool_trim(struct message_pool *pool) {

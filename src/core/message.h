@@ -76,12 +76,15 @@ void message_pool_free(struct message_pool *pool);
 uint64_t message_pool_bytes(const struct message_pool *pool);
 uint64_t message_pool_count(const struct message_pool *pool);
 
-/* Bytes of address space that the pool holds for blocks and chunks, used or not. After a burst it
- * falls back to 8 MiB and at most one slab of 512 KiB for each size that was used; pages that were
- * never written are not resident. */
+/* Bytes that the pool holds for blocks and chunks, used or not, as far as they were ever written.
+ * After a burst it falls back to 8 MiB and at most one slab of 512 KiB for each size that was used,
+ * beside slabs of which some block is in use. */
 uint64_t message_pool_held_bytes(const struct message_pool *pool);
 
-/* Gives back what is held and not used. For a shard that has nothing else to do. */
+/* The part of it that is not used: new messages of the same sizes come to lie there. */
+uint64_t message_pool_idle_bytes(const struct message_pool *pool);
+
+/* Gives back the slabs of which nothing is used. */
 void message_pool_trim(struct message_pool *pool);
 
 /* Where this shard's queues take their chunks of entries from (core/entries.h). */

@@ -94,6 +94,12 @@ bool queue_next_kept(
     return false;
 }
 
+static_assert(CHUNK_ENTRIES == 64, "a chunk's places are a word");
+
+bool queue_next_places(const struct queue *queue, uint64_t *number, uint64_t *ret_there) {
+    return entries_next_chunk(&queue->entries, number, ret_there);
+}
+
 uint64_t queue_ready_count(const struct queue *queue) {
     return queue->ready;
 }

@@ -99,6 +99,12 @@ uint64_t queue_next_seq(const struct queue *queue);
 bool queue_next_kept(
     const struct queue *queue, uint64_t *seq, uint64_t end, struct message **ret_message);
 
+/* The first word of 64 places, from 64 * *number on, in which there are messages, kept or not: its
+ * number is put into *number, and bit i of *ret_there says whether there is one at its place i.
+ * False when there is none. Looks at a bounded number of places: where it comes to none within
+ * that, *ret_there is 0, and the caller may go on from *number. */
+bool queue_next_places(const struct queue *queue, uint64_t *number, uint64_t *ret_there);
+
 /* True while there are messages that are settled and not dropped yet, or the queue is gone. */
 bool queue_is_dropping(const struct queue *queue);
 
@@ -164,6 +170,12 @@ bool queue_lacks(const struct queue *queue);
 
 /* How many ready messages are away. */
 uint64_t queue_away_count(const struct queue *queue);
+
+/* Bytes of their bodies; of those that were there before the start about. */
+uint64_t queue_away_bytes(const struct queue *queue);
+
+/* How many unacked messages are in memory. */
+uint64_t queue_unacked_resident(const struct queue *queue);
 
 /* Bytes of the bodies of ready messages that are in memory. */
 uint64_t queue_resident_bytes(const struct queue *queue);

@@ -1,10 +1,11 @@
-/* queue_away: ready messages of a queue that are on disk only.
+/* queue_away: messages of a queue that are on disk only.
  *
  *     seq   head ............ away_from ................ away_to ......... next_seq
  *           | in memory       | away, most of them       | in memory: the latest |
  *
- * Between the two marks a message may be away or not; outside none is. What is away keeps its
- * place, and where all of a chunk is away, the chunk is folded: then a place costs a bit. */
+ * Between the two marks a ready message may be away or not; outside none is. Unacked ones are only
+ * counted. What is away keeps its place, and where all of a chunk is away, the chunk is folded:
+ * then a place costs a bit. */
 #include "core/queue_state.h"
 
 bool queue_is_away(const struct queue *queue) {
@@ -21,6 +22,14 @@ bool queue_lacks(const struct queue *queue) {
 
 uint64_t queue_away_count(const struct queue *queue) {
     return queue->away;
+}
+
+uint64_t queue_away_bytes(const struct queue *queue) {
+    return queue->away_bytes;
+}
+
+uint64_t queue_unacked_resident(const struct queue *queue) {
+    return queue->unacked - queue->lent_away;
 }
 
 uint64_t queue_resident_bytes(const struct queue *queue) {
@@ -119,7 +128,8 @@ bool queue_is_spilled(const struct queue *queue, uint64_t seq) {
 }
 
 bool queue_next_away(struct queue *queue, uint64_t *seq) {
-    if (queue->away == 0) return false;
+    /* What is doomed may be among what is away. */
+    if (queue->away == 0 || !ranges_empty(&queue->doomed)) return false;
     bool from_first = *seq <= queue->away_from;
     uint64_t at = max_u64(*seq, queue->away_from);
     struct entry *entry = NULL;

@@ -18,6 +18,7 @@ static void release(struct slab_depot *depot, struct slab *slab) {
     check(slab->used == 0);
     check(depot->slab_count != 0);
     depot->slab_count--;
+    depot->touched_bytes -= slab->touched;
     ASAN_UNPOISON_MEMORY_REGION(slab, SLAB_BYTES);
     free(slab);
 }
@@ -69,16 +70,18 @@ void slab_class_deinit(struct slab_class *class) {
 static struct slab *depot_take(struct slab_depot *depot) {
     struct list_node *node = list_take_first(&depot->empty);
     struct slab *slab;
+    uint32_t touched = 0;
     if (node) {
         depot->empty_count--;
         slab = LIST_ENTRY(node, struct slab, in_partial);
+        touched = slab->touched;
     } else {
         slab = aligned_alloc(SLAB_BYTES, SLAB_BYTES);
         check(slab != NULL);
         depot->slab_count++;
     }
     ASAN_POISON_MEMORY_REGION((uint8_t *)slab + SLAB_HEADER_BYTES, SLAB_BYTES - SLAB_HEADER_BYTES);
-    *slab = (struct slab){.cut = SLAB_HEADER_BYTES};
+    *slab = (struct slab){.cut = SLAB_HEADER_BYTES, .touched = touched};
     return slab;
 }
 
@@ -86,6 +89,10 @@ static struct slab *depot_take(struct slab_depot *depot) {
 static void *cut_block(struct slab_class *class, struct slab *slab) {
     uint8_t *block = (uint8_t *)slab + slab->cut;
     slab->cut += class->block_bytes;
+    if (slab->cut > slab->touched) {
+        class->depot->touched_bytes += slab->cut - slab->touched;
+        slab->touched = slab->cut;
+    }
     slab->used++;
     ASAN_UNPOISON_MEMORY_REGION(block, class->block_bytes);
     return block;

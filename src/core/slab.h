@@ -30,7 +30,8 @@ struct slab_block {
 struct slab {
     struct slab_block *free;     /* blocks that have come back */
     uint32_t used;               /* blocks that are out */
-    uint32_t cut;                /* bytes from the slab's start that have ever been handed out */
+    uint32_t cut;                /* bytes from the slab's start that are cut into blocks */
+    uint32_t touched;            /* or ever were: the pages behind are not resident */
     struct list_node in_partial; /* class->partial, while neither current nor full; or the depot */
 };
 
@@ -38,7 +39,8 @@ struct slab {
 struct slab_depot {
     struct list empty;
     uint32_t empty_count;
-    uint32_t slab_count; /* all slabs, empty or in a class */
+    uint32_t slab_count;    /* all slabs, empty or in a class */
+    uint64_t touched_bytes; /* of them */
 };
 
 struct slab_class {

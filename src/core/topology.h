@@ -175,9 +175,9 @@ void vhost_put_queue(struct vhost *vhost, const struct change *change, queue_ref
  * of that name has this ref. */
 bool vhost_remove_queue(struct vhost *vhost, struct bytes name, queue_ref queue);
 
-/* Room for what a change adds, which is made before it: large tables are filled anew without the
- * lock, by who alone changes them. */
-enum { VHOST_GROWN_MAX = 2 };
+/* Room for what a change adds, which is made before it, or what is not needed after one: large
+ * tables are filled anew without the lock, by who alone changes them. */
+enum { VHOST_GROWN_MAX = 4 };
 
 struct vhost_room {
     struct grown {
@@ -192,7 +192,10 @@ struct vhost_room {
  * host. */
 void vhost_make_room(struct vhost *vhost, const struct change *change, struct vhost_room *ret_room);
 
-/* Puts it in place; needs the lock, and is followed by the change. */
+/* Makes smaller tables where large ones have few items left; one exchange's at a time. */
+void vhost_take_room(struct vhost *vhost, struct vhost_room *ret_room);
+
+/* Puts it in place; needs the lock, and is followed by the change, if it is for one. */
 void vhost_use_room(struct vhost_room *room);
 
 /* Releases what was there before, without the lock. */

@@ -51,6 +51,7 @@ struct vhost *vhost_new(struct bytes name, uint64_t hash_seed) {
     vhost->name = mem_text(name);
     vhost->hash_seed = hash_seed;
     atomic_init(&vhost->generation, 1);
+    list_init(&vhost->sparse);
     add_predeclared(vhost);
     return vhost;
 }
@@ -164,9 +165,14 @@ uint32_t vhost_binding_count(const struct vhost *vhost) {
 
 /* Takes a binding out of its four places. */
 static void unbind(struct vhost *vhost, struct binding *binding) {
-    map_remove(&vhost->bindings, hash_of_binding(vhost, binding), binding);
+    map_remove_only(&vhost->bindings, hash_of_binding(vhost, binding), binding);
     list_remove(&binding->in_destination);
-    exchange_detach(binding->source, binding);
+    struct exchange *source = binding->source;
+    check(source != NULL);
+    exchange_detach(source, binding);
+    const struct map *table = exchange_table(source);
+    if (table && map_is_sparse(table) && !list_linked(&source->in_sparse))
+        list_put_last(&vhost->sparse, &source->in_sparse);
     binding_free(binding);
 }
 
@@ -185,7 +191,7 @@ static void drop_exchange(struct vhost *vhost, struct exchange *exchange, struct
     list_for_safe (struct binding, binding, &exchange->inbound, in_destination) {
         unbind_and_doom(vhost, binding, doomed);
     }
-    map_remove(&vhost->exchanges, map_hash(exchange->name, vhost->hash_seed), exchange);
+    map_remove_only(&vhost->exchanges, map_hash(exchange->name, vhost->hash_seed), exchange);
     if (vhost->departures && exchange->durable) departures_add(vhost->departures, exchange->name);
     exchange_free(exchange);
 }
@@ -217,7 +223,7 @@ bool vhost_remove_queue(struct vhost *vhost, struct bytes name, queue_ref ref) {
     list_for_safe (struct binding, binding, &queue->bindings, in_destination) {
         unbind_and_doom(vhost, binding, &doomed);
     }
-    map_remove(&vhost->queues, map_hash(queue->entry.name, vhost->hash_seed), queue);
+    map_remove_only(&vhost->queues, map_hash(queue->entry.name, vhost->hash_seed), queue);
     mem_free(queue);
     drop_doomed(vhost, &doomed);
     return true;

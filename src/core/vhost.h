@@ -26,6 +26,7 @@ struct vhost {
     struct map queues;             /* struct bound_queue by name */
     struct map exchanges;          /* struct exchange by name */
     struct map bindings;           /* struct binding by source, destination, key and arguments */
+    struct list sparse;            /* exchanges whose table is larger than it need be */
     struct departures *departures; /* of durable exchanges; NULL: nobody wants to know */
 };
 

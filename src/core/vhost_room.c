@@ -1,4 +1,5 @@
-/* vhost_room: making room for a change before it is made, where that takes long. */
+/* vhost_room: making room for a change before it is made, and giving it back after one, where that
+ * takes long. */
 #include "base/memory.h"
 #include "core/vhost.h"
 
@@ -36,6 +37,24 @@ void vhost_make_room(
     case CHANGE_EXCHANGE_UNBIND: return;
     }
     unreachable_here();
+}
+
+static void take_room_in(struct vhost_room *room, struct map *map) {
+    uint32_t slot_count = 0;
+    struct map_slot *slots = map_smaller(map, &slot_count);
+    if (!slots) return;
+    check(room->count < VHOST_GROWN_MAX);
+    room->grown[room->count++] =
+        (struct grown){.map = map, .slots = slots, .slot_count = slot_count};
+}
+
+void vhost_take_room(struct vhost *vhost, struct vhost_room *ret_room) {
+    *ret_room = (struct vhost_room){.count = 0};
+    take_room_in(ret_room, &vhost->bindings);
+    take_room_in(ret_room, &vhost->queues);
+    take_room_in(ret_room, &vhost->exchanges);
+    struct list_node *node = list_take_first(&vhost->sparse);
+    if (node) take_room_in(ret_room, exchange_table(LIST_ENTRY(node, struct exchange, in_sparse)));
 }
 
 void vhost_use_room(struct vhost_room *room) {

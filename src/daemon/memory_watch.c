@@ -9,37 +9,72 @@
 
 enum {
     LOOK_MS = 2500,
-    LOOK_SOON_MS = 100,            /* when half of the limit is used */
-    TRIM_BYTES = 64 * 1024 * 1024, /* of messages that have gone: worth giving memory back */
+    LOOK_SOON_MS = 100,             /* while memory is short, or is being given back */
+    BURST_BYTES = 64 * 1024 * 1024, /* of messages that have gone: worth giving memory back; or */
+    BURST_PART = 16,                /* that part of the limit, if it is less */
+    GAIN_PART = 64,                 /* of the limit: giving back that much was worth it */
+    REST_MAX = 128,                 /* looks: 13 s */
 };
 
 struct memory_watch {
     struct broker *broker;
     void (*changed)(void *context);
     void *context;
-    int64_t peak; /* of messages' memory, since memory was given back last */
+    int64_t peak;    /* of messages' memory, since a burst was over last */
+    bool goes_on;    /* the last try was the first after a burst, or was worth it */
+    uint32_t rest;   /* looks until the next try while memory is short, */
+    uint32_t rested; /* and how many there were before the last one */
     struct ticker ticker;
 };
 
-/* Messages come from slabs of their own, which are given back as they become empty; large ones, and
- * all else, come from the C library, which keeps what is free until it is asked. */
-static void give_back(struct memory_watch *watch) {
-    const struct broker *broker = watch->broker;
-    int64_t now = atomic_load(&broker->message_bytes);
+/* Whether many messages have gone since it was so last. */
+static bool burst_is_over(struct memory_watch *watch) {
+    const struct memory_level *level = &watch->broker->memory;
+    int64_t now = atomic_load(&level->messages);
+    int64_t burst = (int64_t)min_u64(BURST_BYTES, level->limit / BURST_PART);
     if (now > watch->peak) watch->peak = now;
-    bool gone = watch->peak - now > TRIM_BYTES && watch->peak > 2 * now;
-    if (!gone && !atomic_load(&broker->memory_alarm)) return;
+    bool over = watch->peak - now > burst && watch->peak > 2 * now;
+    if (over) watch->peak = now;
+    return over;
+}
+
+/* Memory may be short for long: then trying in vain is done less and less often. */
+static bool has_rested(struct memory_watch *watch) {
+    if (!broker_is_pressed(watch->broker)) {
+        watch->rest = watch->rested = 0;
+        return false;
+    }
+    if (watch->rest == 0) return true;
+    watch->rest--;
+    return false;
+}
+
+/* The C library keeps what is free, slabs of messages too, until it is asked; while it gives that
+ * back, who allocates may have to wait for it. The shards give back empty slabs when they are
+ * woken: those go with the next try. True when it was worth it. */
+static bool give_back(struct memory_watch *watch) {
+    struct memory_level *level = &watch->broker->memory;
+    uint64_t before = machine_resident_bytes();
     malloc_trim(0);
-    watch->peak = now;
+    uint64_t after = machine_resident_bytes();
+    bool gained = before > after && before - after > level->limit / GAIN_PART;
+    watch->rested = gained ? 0 : (uint32_t)min_u64(2 * (uint64_t)watch->rested + 1, REST_MAX);
+    watch->rest = watch->rested;
+    atomic_fetch_add(&level->trims, 1);
+    watch->changed(watch->context);
+    return gained;
 }
 
 static uint32_t look(void *context) {
     struct memory_watch *watch = context;
-    give_back(watch);
+    bool over = burst_is_over(watch);
+    bool gained = (over || watch->goes_on || has_rested(watch)) && give_back(watch);
+    watch->goes_on = over || gained;
     uint64_t resident = machine_resident_bytes();
-    if (resident != 0 && broker_set_resident(watch->broker, resident))
+    if (resident != 0 && memory_level_set_resident(&watch->broker->memory, resident))
         watch->changed(watch->context);
-    return broker_is_pressed(watch->broker) ? LOOK_SOON_MS : LOOK_MS;
+    bool soon = watch->goes_on || broker_is_pressed(watch->broker);
+    return soon ? LOOK_SOON_MS : LOOK_MS;
 }
 
 struct memory_watch *memory_watch_new(

@@ -5,6 +5,7 @@
 #include "amqp/table.h"
 #include "base/memory.h"
 #include "session/complaint.h"
+#include "session/settling.h"
 
 /* ---- life and states ---- */
 
@@ -392,7 +393,7 @@ void channel_on_channel_close(struct channel *channel, const struct amqp_channel
     /* close-ok says that the consumers are gone and that what was unacked is back in its place. */
     uint32_t request = connection_next_id(channel->session);
     channel_park(channel, WAIT_CLOSE, request);
-    channel->session->calls->fence(channel->session->host, channel->number, request, false);
+    settling_then(channel->session, THEN_FENCE, channel->number, request);
 }
 
 void channel_on_left(struct channel *channel) {

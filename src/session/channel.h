@@ -31,8 +31,9 @@ enum channel_wait {
     WAIT_CONSUME, /* channel_basic.c, as the following */
     WAIT_CANCEL,
     WAIT_GET,
-    WAIT_COMMIT, /* channel_tx.c */
-    WAIT_CLOSE   /* channel.c */
+    WAIT_COMMIT,  /* channel_tx.c */
+    WAIT_SETTLED, /* channel_basic.c: that queues have been told of what was given back */
+    WAIT_CLOSE    /* channel.c */
 };
 
 /* What the next frame has to be: after basic.publish come a header and bodies. Set by publish.c. */
@@ -192,6 +193,10 @@ void channel_on_reply(struct channel *channel, struct message *message);
 /* True while the channel has a direct reply-to consumer with this key. */
 bool channel_awaits_reply(const struct channel *channel, struct bytes key);
 void channel_on_confirm(struct channel *channel, uint64_t seqno, bool ok);
+
+/* What was given back has been said to all queues (THEN_GO_ON of settling.h): a channel that is
+ * parked for this goes on, if there still is one. */
+void channel_on_settled(struct session *session, uint16_t number, uint32_t request);
 
 /* Says what was gathered since channel_wake: confirms, settlements. */
 void channel_flush(struct channel *channel);

@@ -10,6 +10,9 @@
 #include "session/consuming.h"
 #include "session/held.h"
 #include "session/publish.h"
+#include "session/settling.h"
+
+enum { GATHERED_MAX = 256 };
 
 struct outgoing channel_outgoing(const struct channel *channel) {
     return (struct outgoing){held_outbox(channel), channel->session->frame_max, channel->number};
@@ -48,10 +51,8 @@ void channel_settle(struct channel *channel, const struct delivery *delivery, en
 
 /* Deliveries that count against the shared prefetch. */
 static uint64_t in_use(const struct channel *channel) {
-    uint64_t count = channel_tx_settled_count(channel, true);
     const struct unacked *unacked = channel->unacked;
-    if (unacked) count += unacked->count - unacked->of_get_count;
-    return count;
+    return unacked ? unacked->count - unacked->of_get_count : 0;
 }
 
 void channel_lend_tokens(struct channel *channel) {
@@ -70,35 +71,59 @@ void channel_lend_tokens(struct channel *channel) {
 
 /* ---- ack, nack, reject, recover ---- */
 
-static void settle_one(
-    struct channel *channel, const struct delivery *delivery, enum settle_how how) {
-    if (channel->mode == MODE_TX) {
-        channel_tx_keep_settled(channel, delivery, how);
-    } else {
-        channel_settle(channel, delivery, how);
-    }
+/* Very many are given back by and by: the next method waits for that, as it may look at what they
+ * changed. */
+static void wait_until_given_back(struct channel *channel) {
+    struct session *session = channel->session;
+    if (!settling_busy(session)) return;
+    uint32_t request = connection_next_id(session);
+    channel_park(channel, WAIT_SETTLED, request);
+    settling_then(session, THEN_GO_ON, channel->number, request);
 }
 
-/* What was settled is said now or at the end of the turn; its room in the prefetch is free. */
+/* What was settled is said now or at the end of the turn; its room in the prefetch is free. While
+ * more is being given back the channel waits, and lends then. */
 static void after_settling(struct channel *channel, enum settle_how how) {
     if (channel->mode == MODE_TX) return;
     if (how == SETTLE_ACK) {
         channel_wake(channel);
     } else {
         channel_say_settled(channel);
+        wait_until_given_back(channel);
+        if (channel_is_parked(channel)) return;
     }
     channel_lend_tokens(channel);
 }
 
 static void settle_tag(struct channel *channel, uint64_t tag, enum settle_how how) {
+    struct unacked *unacked = channel->unacked;
     struct delivery delivery;
-    if (!channel->unacked || !unacked_take(channel->unacked, tag, &delivery)) {
+    bool tx = channel->mode == MODE_TX;
+    bool found = unacked && (tx ? unacked_mark(unacked, tag, &delivery)
+                                : unacked_take(unacked, tag, &delivery));
+    if (!found) {
         channel_fault(channel, REPLY_PRECONDITION_FAILED, "unknown delivery tag %llu",
             (unsigned long long)tag);
         return;
     }
-    settle_one(channel, &delivery, how);
+    if (tx) {
+        channel_tx_keep_settled(channel, &delivery, how);
+    } else {
+        channel_settle(channel, &delivery, how);
+    }
     after_settling(channel, how);
+}
+
+/* Few acks are gathered with those of the rest of the turn. */
+static void settle_many(struct channel *channel, uint64_t tag_max, enum settle_how how) {
+    struct unacked *unacked = channel->unacked;
+    struct delivery delivery;
+    for (uint64_t i = min_u64(GATHERED_MAX, settling_slice(channel->session)); i > 0; i--) {
+        if (!unacked_take_first(unacked, tag_max, &delivery)) return;
+        channel_settle(channel, &delivery, how);
+    }
+    channel_say_settled(channel);
+    settling_put(channel->session, unacked, tag_max, how);
 }
 
 /* All up to `tag`, which must be waiting for an ack itself; 0 is all there are, perhaps none. */
@@ -110,9 +135,13 @@ static void settle_up_to(struct channel *channel, uint64_t tag, enum settle_how 
             (unsigned long long)tag);
         return;
     }
-    struct delivery delivery;
-    while (unacked && unacked_take_first(unacked, tag_max, &delivery))
-        settle_one(channel, &delivery, how);
+    if (unacked && channel->mode == MODE_TX) {
+        struct delivery delivery;
+        while (unacked_mark_first(unacked, tag_max, &delivery))
+            channel_tx_keep_settled(channel, &delivery, how);
+    } else if (unacked) {
+        settle_many(channel, tag_max, how);
+    }
     after_settling(channel, how);
 }
 
@@ -139,10 +168,9 @@ void channel_on_basic_reject(struct channel *channel, const struct amqp_basic_re
 }
 
 static void requeue_all(struct channel *channel) {
-    struct delivery delivery;
-    while (channel->unacked && unacked_take_first(channel->unacked, UINT64_MAX, &delivery))
-        channel_settle(channel, &delivery, SETTLE_REQUEUE);
     channel_say_settled(channel);
+    if (channel->unacked)
+        settling_put(channel->session, channel->unacked, UINT64_MAX, SETTLE_REQUEUE);
 }
 
 /* False when it was refused. */
@@ -152,18 +180,30 @@ static bool recover(struct channel *channel, bool requeue) {
         return false;
     }
     requeue_all(channel);
-    channel_lend_tokens(channel);
+    if (!settling_busy(channel->session)) channel_lend_tokens(channel);
     return true;
 }
 
 void channel_on_basic_recover_async(
     struct channel *channel, const struct amqp_basic_recover_async *arguments) {
-    (void)recover(channel, arguments->requeue);
+    if (!recover(channel, arguments->requeue)) return;
+    wait_until_given_back(channel);
 }
 
+/* It is said before any of them can come again. */
 void channel_on_basic_recover(struct channel *channel, const struct amqp_basic_recover *arguments) {
     if (!recover(channel, arguments->requeue)) return;
     channel_reply(channel, &(struct method){.kind = METHOD_basic_recover_ok});
+    wait_until_given_back(channel);
+}
+
+void channel_on_settled(struct session *session, uint16_t number, uint32_t request) {
+    struct channel *channel = connection_find_channel(session, number);
+    if (!channel || channel->wait != WAIT_SETTLED || channel->request != request) return;
+    channel_unpark(channel);
+    channel_lend_tokens(channel);
+    connection_replay(session, number);
+    connection_drained(session);
 }
 
 /* ---- get ---- */
@@ -266,8 +306,7 @@ void channel_basic_deinit(struct channel *channel) {
 /* ---- for people and tests ---- */
 
 uint64_t channel_unacked_count(const struct channel *channel) {
-    uint64_t count = channel_tx_settled_count(channel, false);
-    return count + (channel->unacked ? channel->unacked->count : 0);
+    return channel->unacked ? channel->unacked->count : 0;
 }
 
 uint64_t channel_unconfirmed_count(const struct channel *channel) {

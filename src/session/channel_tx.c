@@ -6,7 +6,7 @@
  *                                    \-------> tx.rollback: publishes dropped, acks undone
  *
  * Where a publish goes is decided when it comes, as in RabbitMQ. What was acked stays unacked below
- * until commit, but a second ack of the same tag is refused. */
+ * until commit, and in the ledger, marked: a second ack of the same tag is refused. */
 #include "session/channel_tx.h"
 
 #include "base/memory.h"
@@ -14,6 +14,7 @@
 #include "session/confirms.h"
 #include "session/consuming.h"
 #include "session/message_rules.h"
+#include "session/settling.h"
 
 /* RabbitMQ has no limit here; this one is far above what anybody does, and keeps one client from
  * taking all memory with messages that no queue's limit can count. */
@@ -25,24 +26,16 @@ struct kept_publish {
     bool mandatory;
 };
 
-struct kept_settled {
-    struct delivery *deliveries;
-    uint8_t *how; /* enum settle_how of each */
-    uint32_t count;
-    uint32_t capacity;
-    uint32_t of_get_count;
-};
-
 struct tx {
     struct kept_publish *publishes;
     uint32_t publish_count;
     uint32_t publish_capacity;
-    uint64_t bytes; /* what the publishes cost */
-    struct kept_settled settled;
-    uint64_t commit_seqno;  /* of the commit under way, or the last one */
-    uint32_t missing_count; /* confirms of it */
-    bool fenced;            /* the fence behind its settlements is not back */
-    bool refused;           /* a queue said no */
+    uint64_t bytes;              /* what the publishes cost */
+    struct kept_settled settled; /* marked in the ledger */
+    uint64_t commit_seqno;       /* of the commit under way, or the last one */
+    uint32_t missing_count;      /* confirms of it */
+    bool fenced;                 /* the fence behind its settlements is not back */
+    bool refused;                /* a queue said no */
 };
 
 /* ---- keeping ---- */
@@ -66,23 +59,7 @@ bool channel_tx_keep_publish(
 
 void channel_tx_keep_settled(
     struct channel *channel, const struct delivery *delivery, enum settle_how how) {
-    struct kept_settled *settled = &channel->tx->settled;
-    if (settled->count == settled->capacity) {
-        settled->capacity = settled->capacity ? settled->capacity * 2 : 16;
-        settled->deliveries =
-            mem_resize(settled->deliveries, settled->capacity * sizeof *settled->deliveries);
-        settled->how = mem_resize(settled->how, settled->capacity);
-    }
-    settled->deliveries[settled->count] = *delivery;
-    settled->how[settled->count] = (uint8_t)how;
-    settled->count++;
-    settled->of_get_count += delivery->of_get;
-}
-
-uint32_t channel_tx_settled_count(const struct channel *channel, bool of_consumers) {
-    if (!channel->tx) return 0;
-    const struct kept_settled *settled = &channel->tx->settled;
-    return settled->count - (of_consumers ? settled->of_get_count : 0);
+    kept_settled_put(&channel->tx->settled, delivery, how);
 }
 
 static void drop_publishes(struct tx *tx, struct message_pool *pool) {
@@ -96,18 +73,10 @@ static void drop_publishes(struct tx *tx, struct message_pool *pool) {
     tx->bytes = 0;
 }
 
-static void drop_settled(struct kept_settled *settled) {
-    mem_free(settled->deliveries);
-    mem_free(settled->how);
-    *settled = (struct kept_settled){0};
-}
-
 /* Nothing was acked. The ledger is there if anything ever was in it. */
 static void undo_settled(struct channel *channel) {
-    struct kept_settled *settled = &channel->tx->settled;
-    if (settled->count != 0)
-        unacked_put_back(channel->unacked, settled->deliveries, settled->count);
-    drop_settled(settled);
+    if (channel->unacked) unacked_unmark_all(channel->unacked);
+    kept_settled_clear(&channel->tx->settled);
 }
 
 void channel_tx_deinit(struct channel *channel) {
@@ -131,12 +100,9 @@ static void publish_kept(struct channel *channel, const struct kept_publish *kep
 }
 
 static void settle_kept(struct channel *channel) {
-    struct kept_settled *settled = &channel->tx->settled;
-    for (uint32_t i = 0; i < settled->count; i++) {
-        channel_settle(channel, &settled->deliveries[i], (enum settle_how)settled->how[i]);
-    }
     channel_say_settled(channel);
-    drop_settled(settled);
+    if (channel->unacked) unacked_drop_marked(channel->unacked);
+    settling_put_kept(channel->session, &channel->tx->settled);
     channel_lend_tokens(channel);
 }
 
@@ -173,7 +139,7 @@ void channel_on_tx_commit(struct channel *channel, const struct amqp_tx_commit *
     tx->fenced = tx->settled.count != 0;
     settle_kept(channel);
     uint32_t request = connection_next_id(session);
-    if (tx->fenced) session->calls->fence(session->host, channel->number, request, true);
+    if (tx->fenced) settling_then(session, THEN_STABLE_FENCE, channel->number, request);
     if (commit_waits(tx)) {
         channel_park(channel, WAIT_COMMIT, request);
     } else {

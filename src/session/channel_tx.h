@@ -10,17 +10,14 @@
 bool channel_tx_keep_publish(
     struct channel *channel, const struct parcel *parcel, struct held_route *held) MUST_USE;
 
-/* Keeps a settlement until commit. */
+/* Keeps the settlement of a delivery that has been marked in the ledger until commit. */
 void channel_tx_keep_settled(
     struct channel *channel, const struct delivery *delivery, enum settle_how how);
-
-/* Deliveries whose settlement waits for commit; those to consumers alone with `of_consumers`. */
-uint32_t channel_tx_settled_count(const struct channel *channel, bool of_consumers);
 
 /* A confirm of the commit that is under way. May end the waiting: the channel may be gone then. */
 void channel_tx_on_confirm(struct channel *channel, uint64_t seqno, bool ok);
 
-/* Drops the publishes and puts the deliveries back into the ledger; releases channel->tx. */
+/* Drops the publishes and unmarks what was settled; releases channel->tx. */
 void channel_tx_deinit(struct channel *channel);
 
 #endif

@@ -14,6 +14,7 @@
 #include "session/complaint.h"
 #include "session/handshake.h"
 #include "session/held.h"
+#include "session/settling.h"
 
 enum {
     CHANNELS_MIN = 2,          /* most connections have one or two channels */
@@ -235,7 +236,7 @@ void connection_leave(struct session *session) {
     if (session->left_called) return;
     session->left_called = true;
     end_channels(session);
-    session->calls->leave(session->host);
+    settling_then(session, THEN_LEAVE, 0, 0);
 }
 
 void connection_finish(struct session *session) {

@@ -91,6 +91,7 @@ struct session {
     struct channel **channels; /* sorted by number */
     struct channel *recent;    /* the one used last, or NULL */
     struct list busy;          /* channels with something to say in session_flush */
+    struct list settling;      /* struct settling (session/settling.h) */
     uint64_t parked_bytes;     /* kept input of all parked channels */
     uint64_t unwritten_bytes;  /* in the outbox, held, and in the farewell */
     uint64_t reply_bytes;      /* said for the client's input since all had been written */

@@ -7,6 +7,7 @@
 #include "session/channel.h"
 #include "session/handshake.h"
 #include "session/held.h"
+#include "session/settling.h"
 
 /* ---- life ---- */
 
@@ -23,6 +24,7 @@ struct session *session_new(const struct session_settings *settings,
     session->deadline_ms = UINT64_MAX;
     list_init(&session->busy);
     list_init(&session->held);
+    list_init(&session->settling);
     outbox_init(&session->outbox, chunks, pool, &session->unwritten_bytes);
     buffer_init(&session->partial, SIZE_MAX);
     return session;
@@ -31,6 +33,7 @@ struct session *session_new(const struct session_settings *settings,
 void session_free(struct session *session) {
     if (!session) return;
     check(session->left_called);
+    check(!settling_busy(session));
     held_drop_all(session);
     for (uint32_t i = 0; i < session->channel_count; i++) {
         channel_end(session->channels[i]);
@@ -150,6 +153,7 @@ static void hand_over(
     case WAIT_GET: channel_basic_on_answer(channel, wait, answer); return;
     case WAIT_COMMIT: channel_tx_on_answer(channel, answer); return;
     case WAIT_CLOSE:
+    case WAIT_SETTLED:
     case WAIT_NOTHING: break;
     }
     unreachable_here();
@@ -282,6 +286,17 @@ void session_flush(struct session *session, uint64_t now_ms) {
         channel_flush(channel);
         if (!channel->held) session->said_ms = now_ms;
     }
+}
+
+bool session_settles(const struct session *session) {
+    return settling_busy(session);
+}
+
+void session_settle_some(struct session *session, uint64_t now_ms) {
+    see_time(session, now_ms);
+    uint64_t bytes_before = session->unwritten_bytes;
+    settling_go_on(session);
+    count_replies(session, bytes_before);
 }
 
 static bool has_heartbeat(const struct session *session) {

@@ -28,6 +28,7 @@ struct session_settings {
     uint16_t channel_max; /* offered */
     uint16_t heartbeat_s; /* offered */
     uint64_t message_bytes_max;
+    uint32_t settling_slice; /* deliveries that are settled at once; 0 is the usual number */
 };
 
 /* ---- what a session asks of its host ---- */
@@ -211,6 +212,14 @@ void session_on_unblocked(struct session *session);
 
 /* Says what was gathered during the turn: coalesced confirms, settlements. */
 void session_flush(struct session *session, uint64_t now_ms);
+
+/* True while very many deliveries are being settled or given back, also those of a connection that
+ * has ended: calls->leave, and what else has to come behind, waits for that. */
+bool session_settles(const struct session *session);
+
+/* Goes on with it: a slice, which takes some hundred microseconds, here and in the queues. The host
+ * calls it after calls->wake, turn by turn, until session_settles is false. */
+void session_settle_some(struct session *session, uint64_t now_ms);
 
 /* Does what is due (heartbeats, timeouts) and gives the time of the next thing, UINT64_MAX for
  * none. */

@@ -1,10 +1,15 @@
 /* unacked: the ledger of a channel's deliveries that wait for an ack, by delivery tag.
  *
- * Tags only grow, so the ledger is a ring sorted by tag. Acks mostly come in order and take the
+ *     blocks   | 1 ........ 256 | 257 ... 512 | 600 . . 901 |      sorted by tag
+ *
+ * Tags only grow, so that new ones go into the last block. Acks mostly come in order and take the
  * first; any other is found by its distance from the first, or else by bisection. One taken from
- * the middle leaves a hole; when there are more holes than deliveries the ring is rewritten without
- * them, so a delivery that is never acked does not make the ring grow. An empty ledger holds no
- * memory. */
+ * the middle leaves a hole; a block with more holes than deliveries is rewritten without them, and
+ * one with few deliveries becomes one with its neighbour, so a delivery that is never acked does
+ * not make the ledger grow. Nothing ever moves more than a block. An empty ledger holds no memory.
+ *
+ * Within a transaction what is acked is only marked, and not there for anybody but the commit;
+ * a rollback forgets all marks at once. */
 #ifndef SESSION_UNACKED_H
 #define SESSION_UNACKED_H
 
@@ -16,16 +21,36 @@ struct delivery {
     queue_ref queue; /* never 0 */
     uint64_t seq;
     consumer_handle consumer; /* 0 of basic.get */
-    bool of_get;              /* does not count against a prefetch */
+    uint32_t of_get : 1;      /* does not count against a prefetch */
+    uint32_t mark : 31;       /* the ledger's own */
+};
+
+static_assert(sizeof(struct delivery) == 32, "what a delivery costs that is not acked");
+
+/* Some deliveries in a row. */
+struct unacked_block {
+    uint32_t capacity;
+    uint32_t first; /* from here on, */
+    uint32_t end;   /* and before here, deliveries and holes; the first and the last are no holes */
+    uint32_t live;  /* deliveries; at least one */
+    struct delivery entries[]; /* a hole has queue 0 */
+};
+
+struct unacked_place {
+    uint64_t from; /* no tag in it is below, and none in those before is not */
+    struct unacked_block *block;
 };
 
 struct unacked {
-    struct delivery *ring; /* capacity is a power of two; a hole has queue 0 */
+    struct unacked_place *places;
+    uint32_t first; /* of places, */
+    uint32_t block_count;
     uint32_t capacity;
-    uint32_t first;
-    uint32_t size;  /* deliveries and holes between them; the first and the last are no holes */
-    uint32_t count; /* deliveries */
+    uint32_t count; /* deliveries, marked ones included */
     uint32_t of_get_count;
+    uint32_t marked_count;
+    uint32_t epoch;         /* marks of other epochs are none */
+    uint64_t unmarked_from; /* all below are marked */
 };
 
 /* An empty ledger is all zero. */
@@ -34,19 +59,31 @@ void unacked_deinit(struct unacked *unacked);
 /* Adds a delivery; its tag is above all tags that were put. */
 void unacked_put(struct unacked *unacked, const struct delivery *delivery);
 
-/* Tells whether this tag waits for an ack. */
+/* Tells whether this tag waits for an ack, and is not marked. */
 bool unacked_has(const struct unacked *unacked, uint64_t tag);
 
-/* Takes the delivery of this tag; false when the tag is unknown, or was taken before. */
+/* Takes the delivery of this tag; false when the tag is unknown, was taken before, or is marked. */
 bool unacked_take(struct unacked *unacked, uint64_t tag, struct delivery *ret_delivery) MUST_USE;
 
-/* Takes the delivery with the lowest tag if that is not above `tag_max`; false when there is none.
- */
+/* Takes the delivery with the lowest tag that is not marked, if that tag is not above `tag_max`;
+ * false when there is none. */
 bool unacked_take_first(
     struct unacked *unacked, uint64_t tag_max, struct delivery *ret_delivery) MUST_USE;
 
-/* Puts deliveries back that were taken. They are sorted by tag here; O(n). */
-void unacked_put_back(struct unacked *unacked, struct delivery *deliveries, uint32_t count);
+/* Takes all up to `tag_max` at once, into a ledger of their own. None may be marked. As long as
+ * there are blocks: some ten thousand deliveries in a microsecond. */
+struct unacked unacked_split(struct unacked *unacked, uint64_t tag_max);
+
+/* The same as unacked_take and unacked_take_first, but the delivery stays, marked. */
+bool unacked_mark(struct unacked *unacked, uint64_t tag, struct delivery *ret_delivery) MUST_USE;
+bool unacked_mark_first(
+    struct unacked *unacked, uint64_t tag_max, struct delivery *ret_delivery) MUST_USE;
+
+/* No delivery is marked any more. O(1), but for once in 2^31 times. */
+void unacked_unmark_all(struct unacked *unacked);
+
+/* Those that are marked are gone: O(n), but nothing to do for any of them when all are. */
+void unacked_drop_marked(struct unacked *unacked);
 
 /* Checks every invariant: O(n). */
 void unacked_check(const struct unacked *unacked);

@@ -103,7 +103,7 @@ static void over(struct client *client) {
     client->socket = NULL;
     deadline_set(&client->shard->deadlines, &client->deadline, UINT64_MAX);
     if (!client->leaving) session_on_disconnect(client->session, client->shard->now_ms);
-    check(client->leaving);
+    check(client->leaving || session_settles(client->session));
     end_if_over(client);
 }
 
@@ -227,7 +227,21 @@ static void update_wants(struct client *client, bool was_writing) {
     client->shard->io->want(client->socket, reading, client->writing);
 }
 
+/* Very many deliveries of one client are settled in slices of turns; one slice in every turn,
+ * whoever's, and more while the turn is not long. */
+static void settle_some(struct client *client) {
+    struct shard *shard = client->shard;
+    if (!session_settles(client->session)) return;
+    if (shard->settled && shard_turn_is_long(shard)) {
+        client_wake(client);
+        return;
+    }
+    shard->settled = true;
+    session_settle_some(client->session, shard->now_ms);
+}
+
 void client_flush(struct client *client) {
+    settle_some(client);
     if (!client->socket) return;
     struct shard *shard = client->shard;
     session_flush(client->session, shard->now_ms);

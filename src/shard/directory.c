@@ -46,7 +46,8 @@ void directory_done(struct directory *directory) {
 }
 
 void route_cache_init(struct route_cache *cache) {
-    cache->slots = mem_new_array(ROUTE_CACHE_ENTRIES_MAX, sizeof *cache->slots);
+    *cache =
+        (struct route_cache){.slots = mem_new_array(ROUTE_CACHE_ENTRIES_MAX, sizeof *cache->slots)};
 }
 
 void route_cache_deinit(struct route_cache *cache) {
@@ -73,11 +74,13 @@ static struct route *route_new(const struct routes *routes, struct vhost *vhost,
     struct bytes exchange, struct bytes routing_key) {
     size_t strings = (size_t)exchange.size + routing_key.size;
     size_t queues_at = (sizeof(struct route) + strings + 7) & ~(size_t)7;
-    struct route *route = mem_raw(queues_at + routes->count * sizeof(queue_ref));
+    size_t bytes = queues_at + routes->count * sizeof(queue_ref);
+    struct route *route = mem_raw(bytes);
     *route = (struct route){
         .vhost = vhost,
         .count = routes->count,
         .queues = (queue_ref *)(void *)((uint8_t *)route + queues_at),
+        .bytes = (uint32_t)bytes,
         .exchange_size = (uint8_t)exchange.size,
         .routing_key_size = (uint8_t)routing_key.size,
     };
@@ -109,6 +112,20 @@ static struct route *route_make(
     return route;
 }
 
+static void empty(struct route_cache *cache, struct route **slot) {
+    if (*slot) cache->bytes -= (*slot)->bytes;
+    mem_free(*slot);
+    *slot = NULL;
+}
+
+/* Wide routes count by what they are: slots are emptied in turn. */
+static void make_room(struct route_cache *cache) {
+    while (cache->bytes > ROUTE_CACHE_BYTES_MAX) {
+        empty(cache, &cache->slots[cache->hand]);
+        cache->hand = (cache->hand + 1) & (ROUTE_CACHE_ENTRIES_MAX - 1);
+    }
+}
+
 const struct route *route_find(struct route_cache *cache, struct directory *directory,
     struct vhost *vhost, struct bytes exchange, struct bytes routing_key) {
     uint64_t hash = route_hash(exchange, routing_key);
@@ -117,9 +134,11 @@ const struct route *route_find(struct route_cache *cache, struct directory *dire
     if (route && route->hash == hash && route->generation == vhost_generation(vhost) &&
         route_is(route, vhost, exchange, routing_key))
         return route;
+    empty(cache, slot);
+    make_room(cache);
     route = route_make(directory, vhost, exchange, routing_key);
     route->hash = hash;
-    mem_free(*slot);
+    cache->bytes += route->bytes;
     *slot = route;
     return route;
 }

@@ -26,14 +26,17 @@ struct route {
     bool by_headers; /* the routing key does not decide: call vhost_route with the headers */
     uint32_t count;
     queue_ref *queues; /* behind the strings */
+    uint32_t bytes;    /* of all this */
     uint8_t exchange_size;
     uint8_t routing_key_size;
     uint8_t strings[]; /* exchange, routing key */
 };
 
-/* One per shard; bounded by ROUTE_CACHE_ENTRIES_MAX. */
+/* One per shard; bounded by ROUTE_CACHE_ENTRIES_MAX and ROUTE_CACHE_BYTES_MAX. */
 struct route_cache {
     struct route **slots;
+    uint64_t bytes; /* of the routes in it */
+    uint32_t hand;  /* the slot that is emptied next when they come to too many */
 };
 
 void route_cache_init(struct route_cache *cache);

@@ -4,15 +4,18 @@
 #include "shard/kept_record.h"
 #include "shard/queue_host.h"
 #include "shard/retire.h"
-#include "store/le.h"
-#include "store/ledger.h"
 
 enum {
     SHARED_BYTES_MAX = 1024 * 1024 * 1024, /* never reached: see emptied_bytes */
     RETRY_MS = 1000,                       /* after a failure */
-    SPANS_MAX = 256,                       /* in one record: what goes into any file */
     WRITING_MAX = 2,                       /* segments on their way to disk: then copying waits */
     PUT_OFF_MS = 20,                       /* for a queue that is being emptied or deleted */
+};
+
+/* What is left of one turn. */
+struct slice {
+    uint64_t bytes; /* of messages to be copied */
+    uint32_t steps; /* for facts */
 };
 
 /* ---- segments ---- */
@@ -151,6 +154,17 @@ static bool is_shared(const struct message *message) {
     return atomic_load_explicit(&message->refs, memory_order_relaxed) > 1;
 }
 
+/* A message that is not in memory: it could not be read, or not be taken by a queue that was being
+ * emptied just then. What was planned is given up. */
+static void note_missing(struct retirement *retirement, struct kept_file *file) {
+    if (retirement->retrieval.skipped) {
+        retirement->failed = true;
+        return;
+    }
+    retirement->broken = true;
+    atomic_store_explicit(&file->broken, true, memory_order_relaxed);
+}
+
 /* Copies what lives of a run, from seq_at on; false when the slice is used up before its end. */
 static bool copy_run(
     struct retirement *retirement, struct queue_slot *slot, uint32_t at, uint64_t *budget) {
@@ -164,8 +178,7 @@ static bool copy_run(
     struct message *message = NULL;
     for (; queue_next_kept(slot->queue, &target.seq, end, &message); target.seq++) {
         if (!message) {
-            /* It could not be read. */
-            retirement->broken = true;
+            note_missing(retirement, stay->file);
             continue;
         }
         if (first) retirement->shares = is_shared(message);
@@ -185,85 +198,6 @@ static bool copy_run(
 }
 
 /* ---- facts ---- */
-
-/* Spans of what is settled, gathered for one record. */
-struct spans {
-    struct keeper *keeper;
-    struct record_target *list;
-    uint32_t count;
-    uint32_t capacity;
-    uint64_t position;
-};
-
-static void spans_stage(struct spans *spans) {
-    if (spans->count == 0) return;
-    struct record record = {
-        .type = RECORD_ACK, .target_count = (uint16_t)spans->count, .targets = spans->list};
-    spans->position = keeper_stage(spans->keeper, &record, spans->list);
-    spans->list = NULL;
-    spans->count = spans->capacity = 0;
-}
-
-static void spans_put(struct spans *spans, uint64_t queue, uint64_t seq, uint64_t end) {
-    if (seq == end) return;
-    if (spans->count == SPANS_MAX) spans_stage(spans);
-    if (spans->count == spans->capacity) {
-        spans->capacity =
-            (uint32_t)min_u64(spans->capacity ? 4 * (uint64_t)spans->capacity : 4, SPANS_MAX);
-        spans->list = mem_resize(spans->list, spans->capacity * sizeof *spans->list);
-    }
-    spans->keeper->retirement.fact_bytes += RECORD_SPAN_BYTES;
-    spans->list[spans->count++] =
-        (struct record_target){.queue = queue, .seq = seq, .count = end - seq};
-}
-
-/* The first message from *seq on and before `end` that is not settled; false when there is none. */
-static bool next_unsettled(const struct queue_slot *slot, uint64_t *seq, uint64_t end) {
-    uint64_t kept = *seq;
-    if (!queue_next_kept(slot->queue, &kept, end, NULL)) kept = end;
-    *seq = min_u64(kept, shelf_next_lost(slot->shelf, *seq));
-    return *seq < end;
-}
-
-/* The settled messages of a run, from `seq` on. One whose messages all live has none. */
-static void spans_put_run(
-    struct spans *spans, const struct queue_slot *slot, uint32_t at, uint64_t seq) {
-    const struct stay *stay = &slot->shelf->stays[at];
-    uint64_t end = min_u64(shelf_end(slot->shelf, at), queue_next_seq(slot->queue));
-    seq = max_u64(seq, stay->first_seq);
-    if (seq >= end || stay->live == end - seq) return;
-    uint64_t live = seq;
-    while (next_unsettled(slot, &live, end)) {
-        spans_put(spans, slot->shelf->id, seq, live);
-        seq = ++live;
-    }
-    spans_put(spans, slot->shelf->id, seq, end);
-}
-
-static uint64_t stage_qstate(struct keeper *keeper, const struct queue_slot *slot, uint64_t low) {
-    struct record_target target = {.queue = slot->shelf->id, .seq = low};
-    uint8_t *head = mem_raw(LEDGER_QSTATE_HEAD_BYTES);
-    le_put_u64(head, queue_next_seq(slot->queue));
-    le_put_u64(head + 8, slot->shelf->delivered);
-    struct record record = {.type = RECORD_QSTATE,
-        .target_count = 1,
-        .targets = &target,
-        .head = bytes_of(head, LEDGER_QSTATE_HEAD_BYTES)};
-    return keeper_stage(keeper, &record, head);
-}
-
-/* Puts again what is known of a queue. */
-static uint64_t put_facts(struct keeper *keeper, const struct queue_slot *slot) {
-    uint64_t next = queue_next_seq(slot->queue);
-    uint64_t low = 1;
-    if (!next_unsettled(slot, &low, next)) low = next;
-    shelf_touch(slot->shelf, keeper->archives[0].current, keeper->shard->number);
-    struct spans spans = {.keeper = keeper, .position = stage_qstate(keeper, slot, low)};
-    for (uint32_t i = 0; i < slot->shelf->count; i++)
-        spans_put_run(&spans, slot, i, low);
-    spans_stage(&spans);
-    return spans.position;
-}
 
 static bool is_emptied(const struct evacuation *evacuation, const struct kept_file *file) {
     for (uint32_t i = 0; i < evacuation->file_count; i++) {
@@ -303,30 +237,57 @@ static void end_move(struct retirement *retirement, queue_ref queue) {
         last->move.end_seq = retirement->seq_at;
 }
 
-/* Looks at one queue that has something in the file; false when the slice is used up before it is
- * done. */
-static bool visit_queue(
-    struct retirement *retirement, const struct kept_file *file, queue_ref ref, uint64_t *budget) {
-    struct keeper *keeper = retirement->keeper;
-    struct queue_slot *slot = queue_host_slot(keeper->shard, ref);
-    if (!slot) return true;
-    /* A queue that is deleted may come back until its row is gone for good, and one that is being
-     * purged still has what is settled. */
-    if (queue_is_dropping(slot->queue)) {
-        end_move(retirement, ref);
-        retirement->put_off = true;
-        return true;
-    }
-    if (slot->shelf->visited == retirement->walk) return true;
-    for (uint32_t i = 0; i < slot->shelf->count && !job(retirement)->keeps; i++) {
+/* Copies what lives of the queue in the file; false when the slice is used up before it is done. */
+static bool copy_queue(struct retirement *retirement, const struct kept_file *file,
+    struct queue_slot *slot, uint64_t *budget) {
+    for (uint32_t i = 0; i < slot->shelf->count; i++) {
         const struct stay *stay = &slot->shelf->stays[i];
         uint64_t end = min_u64(shelf_end(slot->shelf, i), queue_next_seq(slot->queue));
         if (stay->file != file || stay->live == 0 || end <= retirement->seq_at) continue;
         if (!copy_run(retirement, slot, i, budget)) return false;
     }
-    if (!job(retirement)->keeps) shelf_forget_lost(slot->shelf, file);
-    if (needs_facts(job(retirement), slot))
-        retirement->position = max_u64(retirement->position, put_facts(keeper, slot));
+    return true;
+}
+
+/* What is known of a queue is put again once for all files of the job: they go together. */
+static void begin_facts(struct retirement *retirement, struct queue_slot *slot) {
+    const struct evacuation *evacuation = job(retirement);
+    if (slot->shelf->said >= retirement->first_walk) return;
+    slot->shelf->said = retirement->walk;
+    for (uint32_t i = 0; i < evacuation->file_count && !evacuation->keeps; i++)
+        shelf_forget_lost(slot->shelf, evacuation->files[i]);
+    if (needs_facts(evacuation, slot)) facts_begin(&retirement->facts, slot);
+}
+
+/* Looks at one queue that has something in the file; false when the slice is used up before it is
+ * done. */
+static bool visit_queue(struct retirement *retirement, const struct kept_file *file, queue_ref ref,
+    struct slice *slice) {
+    struct facts *facts = &retirement->facts;
+    struct queue_slot *slot = queue_host_slot(retirement->keeper->shard, ref);
+    if (!slot) {
+        facts_drop(facts);
+        return true;
+    }
+    /* A queue that is deleted may come back until its row is gone for good, and one that is being
+     * purged still has what is settled. */
+    if (queue_is_dropping(slot->queue)) {
+        end_move(retirement, ref);
+        facts_drop(facts);
+        retirement->put_off = true;
+        return true;
+    }
+    if (slot->shelf->visited == retirement->walk) return true;
+    if (!facts->begun) {
+        bool copies = !job(retirement)->keeps;
+        if (copies && !copy_queue(retirement, file, slot, &slice->bytes)) return false;
+        begin_facts(retirement, slot);
+    }
+    if (facts->begun) {
+        bool done = facts_put(facts, slot, &slice->steps);
+        retirement->position = max_u64(retirement->position, facts->position);
+        if (!done) return false;
+    }
     slot->shelf->visited = retirement->walk;
     return true;
 }
@@ -336,7 +297,7 @@ static bool copy_slice(struct retirement *retirement) {
     const struct evacuation *evacuation = job(retirement);
     uint32_t shard = retirement->keeper->shard->number;
     const struct keeper_limits *limits = &retirement->keeper->settings.limits;
-    uint64_t budget = limits->slice_bytes;
+    struct slice slice = {.bytes = limits->slice_bytes, .steps = limits->slice_steps};
     uint32_t queues = 0;
     while (retirement->file_at < evacuation->file_count) {
         const struct kept_file *file = evacuation->files[retirement->file_at];
@@ -347,8 +308,8 @@ static bool copy_slice(struct retirement *retirement) {
             retirement->touched_at = 0;
             continue;
         }
-        if (budget == 0 || queues++ == limits->slice_queues) return false;
-        if (!visit_queue(retirement, file, part->touched[retirement->touched_at], &budget))
+        if (slice.bytes == 0 || queues++ == limits->slice_queues) return false;
+        if (!visit_queue(retirement, file, part->touched[retirement->touched_at], &slice))
             return false;
         retirement->touched_at++;
         retirement->seq_at = 0;
@@ -439,17 +400,6 @@ static void give_up(struct retirement *retirement) {
     retirement->retry_ms = keeper->shard->now_ms + RETRY_MS;
 }
 
-/* Something that lives in the files cannot be read: they stay. */
-static void give_back_broken(struct retirement *retirement) {
-    struct shard *shard = retirement->keeper->shard;
-    struct evacuation *evacuation = job(retirement);
-    give_up(retirement);
-    atomic_store_explicit(&evacuation->broken, true, memory_order_relaxed);
-    fifo_drop(&retirement->jobs);
-    *mesh_post(shard->broker->mesh, shard->number, evacuation->owner) =
-        (struct mail){.kind = MAIL_EVACUATED, .evacuation = evacuation};
-}
-
 /* The segments count from now on; the manifest says so. */
 static void record_segments(struct retirement *retirement) {
     struct archive *archive = &retirement->keeper->archives[0];
@@ -487,7 +437,18 @@ static void carry_out(struct retirement *retirement, const struct planned_move *
     if (queue_lacks(slot->queue)) pager_on_copied(&keeper->pager, slot, move.first_seq);
 }
 
-/* Nothing of this shard is in the file any more. */
+/* Nothing of this shard lives in the file any more. It still holds what did, until it is gone, and
+ * as long what says that this is settled is needed. */
+static void leave_ghosts(struct retirement *retirement, struct kept_file *file) {
+    struct shard *shard = retirement->keeper->shard;
+    const struct file_part *part = &file->parts[shard->number];
+    for (uint32_t i = 0; i < part->touched_count; i++) {
+        struct queue_slot *slot = queue_host_slot(shard, part->touched[i]);
+        if (slot) shelf_put_ghost(slot->shelf, file);
+    }
+}
+
+/* The file is gone. */
 static void forget_file(struct retirement *retirement, struct kept_file *file) {
     struct shard *shard = retirement->keeper->shard;
     const struct file_part *part = &file->parts[shard->number];
@@ -495,6 +456,15 @@ static void forget_file(struct retirement *retirement, struct kept_file *file) {
         struct queue_slot *slot = queue_host_slot(shard, part->touched[i]);
         if (slot) shelf_forget_file(slot->shelf, file);
     }
+}
+
+/* The first job is done. */
+static void answer(struct retirement *retirement) {
+    struct shard *shard = retirement->keeper->shard;
+    struct evacuation *evacuation = job(retirement);
+    fifo_drop(&retirement->jobs);
+    *mesh_post(shard->broker->mesh, shard->number, evacuation->owner) =
+        (struct mail){.kind = MAIL_EVACUATED, .evacuation = evacuation};
 }
 
 static void finish(struct retirement *retirement) {
@@ -515,24 +485,40 @@ static void finish(struct retirement *retirement) {
         return;
     }
     for (uint32_t i = 0; i < evacuation->file_count && !evacuation->keeps; i++)
-        forget_file(retirement, evacuation->files[i]);
-    fifo_drop(&retirement->jobs);
-    *mesh_post(shard->broker->mesh, shard->number, evacuation->owner) =
-        (struct mail){.kind = MAIL_EVACUATED, .evacuation = evacuation};
+        leave_ghosts(retirement, evacuation->files[i]);
+    answer(retirement);
+}
+
+/* Facts wait while the disk has not taken much of them, so that memory does not fill with them. */
+static bool facts_are_taken(struct retirement *retirement) {
+    struct facts *facts = &retirement->facts;
+    if (facts->ahead < retirement->keeper->settings.limits.facts_bytes) return true;
+    keeper_hurry(retirement->keeper);
+    if (facts->position > retirement->keeper->stable) return false;
+    facts->ahead = 0;
+    return true;
 }
 
 bool evacuate_turn(struct retirement *retirement) {
     if (retirement->jobs.count == 0) return false;
+    /* Between jobs only: a move that is planned names a run by its beginning. */
+    if (retirement->phase == EVACUATION_NONE && job(retirement)->gone) {
+        for (uint32_t i = 0; i < job(retirement)->file_count; i++)
+            forget_file(retirement, job(retirement)->files[i]);
+        answer(retirement);
+        return retirement->jobs.count != 0;
+    }
     if (retirement->phase == EVACUATION_NONE) {
         /* A segment whose writer has no chain would be damage to recovery. */
         struct journal *journal = retirement->keeper->archives[0].journal;
         if (!journal_has_chain(journal)) return journal_want_file(journal);
         retirement->file_at = retirement->touched_at = 0;
         retirement->seq_at = 0;
-        retirement->walk++;
+        retirement->first_walk = ++retirement->walk;
         retirement->put_off = retirement->failed = retirement->broken = false;
         retirement->position = 0;
-        retirement->fact_bytes = 0;
+        facts_drop(&retirement->facts);
+        retirement->facts.ahead = 0;
         retrieval_begin(&retirement->retrieval, job(retirement));
         retirement->phase = job(retirement)->keeps ? EVACUATION_COPYING : EVACUATION_LOADING;
     }
@@ -541,7 +527,7 @@ bool evacuate_turn(struct retirement *retirement) {
         retirement->phase = EVACUATION_COPYING;
     }
     if (retirement->phase == EVACUATION_COPYING) {
-        if (writing(retirement) >= WRITING_MAX) return false;
+        if (writing(retirement) >= WRITING_MAX || !facts_are_taken(retirement)) return false;
         if (!copy_slice(retirement)) return true;
         building_send(retirement);
         retirement->phase = EVACUATION_SHARING;
@@ -556,7 +542,10 @@ bool evacuate_turn(struct retirement *retirement) {
     if (retirement->phase == EVACUATION_WRITING) {
         if (!all_built(retirement)) return false;
         if (retirement->broken) {
-            give_back_broken(retirement);
+            /* Something that lives in the files cannot be read: they stay. */
+            atomic_store_explicit(&job(retirement)->broken, true, memory_order_relaxed);
+            give_up(retirement);
+            answer(retirement);
             return retirement->jobs.count != 0;
         }
         if (retirement->failed) {

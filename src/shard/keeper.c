@@ -18,8 +18,10 @@ const struct keeper_limits KEEPER_LIMITS = {
     .garbage_bytes_min = 64 * 1024 * 1024,
     .emptied_bytes = 128 * 1024 * 1024,
     .look_ms = 50,
-    .slice_bytes = 256 * 1024,
+    .slice_bytes = 64 * 1024,
     .slice_queues = 64,
+    .slice_steps = 256,
+    .facts_bytes = 1024 * 1024,
     .pager =
         {
             .window_bytes = 4 * 1024 * 1024,

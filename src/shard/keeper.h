@@ -53,6 +53,8 @@ struct keeper_limits {
     uint32_t look_ms;           /* between two looks at all files */
     uint64_t slice_bytes;       /* copied in one turn */
     uint32_t slice_queues;      /* looked at in one turn */
+    uint32_t slice_steps;       /* of facts_put in one turn, of 512 places */
+    uint64_t facts_bytes;       /* that are put before the disk has taken them */
     struct pager_limits pager;
     struct spill_limits spill;
 };

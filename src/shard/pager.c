@@ -10,7 +10,10 @@ enum {
     READ_BYTES_MIN = 8 * 1024,
     RETRY_MS = 1000, /* after a read that failed */
     FAILURES_MAX = 3,
+    OUT_QUEUES = 64,     /* some of whose messages go in one turn */
     PRESSED_PART = 16,   /* of the window, while memory is short */
+    WINDOWS_PART = 8,    /* of the limit: no more for the windows of all queues then, */
+    ALARM_PART = 8,      /* and so much of that at the limit */
     PRESSED_QUEUES = 64, /* looked at in one turn then, */
     PRESSED_MS = 500,    /* each of them so often */
 };
@@ -28,6 +31,7 @@ struct reading {
     uint64_t id;         /* the queue's in the records of the file */
     const void *file;    /* where the run lies */
     bool spilled;        /* that is a spill file */
+    bool ends_there;     /* no message goes on in another one */
     uint32_t pieces;     /* walked through */
 };
 
@@ -97,7 +101,8 @@ void pager_on_copied(struct pager *pager, struct queue_slot *slot, uint64_t seq)
 /* Moves up to where everything is stable. */
 static void follow_stable(
     const struct keeper *keeper, struct paging *paging, const struct queue *queue) {
-    if (paging->bound_position > keeper->stable) return;
+    /* What a stopped journal does not take has no position. */
+    if (keeper->stopped || paging->bound_position > keeper->stable) return;
     paging->stable_seq = max_u64(paging->stable_seq, paging->bound_seq);
     paging->bound_seq = queue_next_seq(queue);
     paging->bound_position = keeper->last_position;
@@ -106,7 +111,7 @@ static void follow_stable(
 
 uint64_t pager_window(const struct pager *pager, const struct queue *queue) {
     uint64_t bytes = pager->keeper->settings.limits.pager.window_bytes;
-    if (pager->pressed) bytes /= PRESSED_PART;
+    if (pager->pressed) bytes = min_u64(bytes / PRESSED_PART, pager->pressed_bytes);
     return max_u64(messages_of(queue, bytes), 1);
 }
 
@@ -122,7 +127,8 @@ void pager_let_go(struct pager *pager, struct queue_slot *slot, uint64_t seq) {
 }
 
 /* A slice of one queue. True when it has more that may go now. */
-static bool page_out(struct pager *pager, struct paging *paging, struct queue *queue) {
+static bool page_out(
+    struct pager *pager, struct paging *paging, struct queue *queue, uint32_t *budget) {
     const struct keeper *keeper = pager->keeper;
     follow_stable(keeper, paging, queue);
     uint64_t head = queue_next_ready(queue);
@@ -133,27 +139,40 @@ static bool page_out(struct pager *pager, struct paging *paging, struct queue *q
     } else {
         paging->sweep = max_u64(paging->sweep, head + pager_window(pager, queue));
     }
-    uint32_t slice = keeper->settings.limits.pager.slice_messages;
-    uint32_t gone = queue_page_out(queue, &paging->sweep, end, slice);
+    uint64_t from = paging->sweep;
+    uint32_t gone = queue_page_out(queue, &paging->sweep, end, *budget);
     counter_add(&keeper->shard->counters.paged_out, gone);
+    *budget -= (uint32_t)min_u64(paging->sweep - from, *budget);
     return paging->sweep < end || (paging->from_first && end == head);
 }
 
-/* True when there is more to do at once. */
+/* Whether what is left of it in memory may be there. */
+static bool has_little(const struct pager *pager, const struct queue *queue) {
+    if (pager_resident_cost(queue) > pager->keeper->settings.limits.pager.low_bytes) return false;
+    return !pager->pressed || resident_count(queue) <= pager_window(pager, queue);
+}
+
+/* True when there is more to do at once, and not only what waits until it is stable. */
 static bool turn_out(struct pager *pager) {
     struct keeper *keeper = pager->keeper;
     /* What is being copied to other files has to stay until it is. */
-    if (list_empty(&pager->out) || retirement_copies(&keeper->retirement)) return false;
-    struct list_node *node = list_take_first(&pager->out);
-    struct paging *paging = LIST_ENTRY(node, struct paging, in_out);
-    struct queue_slot *slot = queue_host_slot(keeper->shard, paging->queue);
-    if (!slot || queue_gone(slot->queue)) return !list_empty(&pager->out);
-    bool more = page_out(pager, paging, slot->queue);
-    bool enough = pager_resident_cost(slot->queue) <= keeper->settings.limits.pager.low_bytes;
-    bool waits = paging->bound_position > keeper->stable && !enough;
-    if (more || waits) list_put_last(&pager->out, &paging->in_out);
-    pager_on_need(pager, slot);
-    return more;
+    if (retirement_copies(&keeper->retirement)) return false;
+    uint32_t budget = keeper->settings.limits.pager.slice_messages;
+    const struct list_node *waiting = NULL; /* the first of those that wait */
+    for (uint32_t i = 0; i < OUT_QUEUES && budget != 0; i++) {
+        struct list_node *node = list_first(&pager->out);
+        if (!node || node == waiting) return false;
+        list_remove(node);
+        struct paging *paging = LIST_ENTRY(node, struct paging, in_out);
+        struct queue_slot *slot = queue_host_slot(keeper->shard, paging->queue);
+        if (!slot || queue_gone(slot->queue)) continue;
+        bool more = page_out(pager, paging, slot->queue, &budget);
+        bool waits = paging->bound_position > keeper->stable && !has_little(pager, slot->queue);
+        if (more || waits) list_put_last(&pager->out, node);
+        if (!more && waits && !waiting) waiting = node;
+        pager_on_need(pager, slot);
+    }
+    return !list_empty(&pager->out) && list_first(&pager->out) != waiting;
 }
 
 /* ---- what is lost ---- */
@@ -229,7 +248,7 @@ void pager_on_need(struct pager *pager, struct queue_slot *slot) {
 
 /* So much is read at once: less for a queue with little. */
 static uint64_t bytes_wanted(const struct queue *queue) {
-    uint64_t bytes = queue_bytes(queue) - min_u64(queue_bytes(queue), queue_resident_bytes(queue));
+    uint64_t bytes = queue_away_bytes(queue);
     bytes += queue_away_count(queue) * PAGER_MESSAGE_BYTES + READ_BYTES_MIN;
     bytes = min_u64(bytes, SHELF_PIECE_BYTES);
     return (bytes + DISK_BLOCK_BYTES - 1) / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES;
@@ -254,6 +273,7 @@ static bool aim(const struct queue_slot *slot, struct reading *reading,
         reading->id = reading->queue;
         reading->run_end = run->end_seq;
         reading->file = run->file;
+        reading->ends_there = true;
         *ret_place = run->file->place;
         ret_place->offset = run->at;
         return true;
@@ -263,6 +283,7 @@ static bool aim(const struct queue_slot *slot, struct reading *reading,
     reading->id = slot->id;
     reading->run_end = shelf_end(slot->shelf, at);
     reading->file = *ret_file = stay->file;
+    reading->ends_there = stay->file->whole;
     return piece_locate(stay, ret_place);
 }
 
@@ -302,21 +323,23 @@ static void begin_reading(struct pager *pager, struct paging *paging, struct que
 static void turn_in(struct pager *pager) {
     const struct keeper *keeper = pager->keeper;
     uint64_t now_ms = keeper->shard->now_ms;
-    uint32_t count = 0;
+    const struct list_node *put_back = NULL; /* the first that was */
+    /* A read that ends brings a turn. */
     pager->retry_ms = UINT64_MAX;
-    list_for (struct paging, paging, &pager->wanting, in_wanting)
-        count++;
-    for (; count != 0 && pager->reads < keeper->settings.limits.pager.reads; count--) {
-        struct list_node *node = list_take_first(&pager->wanting);
+    while (pager->reads < keeper->settings.limits.pager.reads) {
+        struct list_node *node = list_first(&pager->wanting);
+        if (!node || node == put_back) return;
+        list_remove(node);
         struct paging *paging = LIST_ENTRY(node, struct paging, in_wanting);
         struct queue_slot *slot = queue_host_slot(keeper->shard, paging->queue);
         if (!slot || queue_gone(slot->queue)) continue;
-        if (paging->retry_ms > now_ms) {
-            list_put_last(&pager->wanting, &paging->in_wanting);
-            pager->retry_ms = min_u64(pager->retry_ms, paging->retry_ms);
-        } else {
+        if (paging->retry_ms <= now_ms) {
             begin_reading(pager, paging, slot);
+            continue;
         }
+        list_put_last(&pager->wanting, node);
+        pager->retry_ms = min_u64(pager->retry_ms, paging->retry_ms);
+        if (!put_back) put_back = node;
     }
 }
 
@@ -345,6 +368,7 @@ static void take_message(struct pager *pager, struct reading *reading, struct qu
             if (!message) continue;
             bool spilled = queue_is_spilled(slot->queue, target.seq);
             check(queue_give(slot->queue, target.seq, message));
+            pager->grown = true;
             if (spilled) spill_on_back(&pager->keeper->spill, slot, target.seq);
             counter_add(&pager->keeper->shard->counters.paged_in, 1);
         }
@@ -394,8 +418,9 @@ static void end_reading(struct pager *pager, struct reading *reading, struct que
         uint64_t seq = 0;
         paging->failures = 0;
         const struct piece *piece = &reading->piece;
-        bool goes_on = queue_next_away(slot->queue, &seq) &&
-                       (reading->spilled || piece->file == reading->file);
+        bool taken = !queue_wants(slot->queue, reading->seq);
+        bool there = reading->spilled || piece->file == reading->file;
+        bool goes_on = taken && queue_next_away(slot->queue, &seq) && there;
         paging->next_file = goes_on ? reading->file : NULL;
         paging->next_seq = seq;
         paging->next_at = piece->parts.count != 0 ? piece->parts_at : piece->page.at;
@@ -403,6 +428,15 @@ static void end_reading(struct pager *pager, struct reading *reading, struct que
     finish_reading(pager, reading);
     skip_lost(pager, slot);
     queue_host_on_given(pager->keeper->shard, slot);
+}
+
+/* The machine cannot read just now, which says nothing of the message. */
+static void put_off_reading(struct pager *pager, struct reading *reading, struct queue_slot *slot) {
+    struct paging *paging = slot->paging;
+    paging->reading = false;
+    paging->retry_ms = pager->keeper->shard->now_ms + RETRY_MS;
+    finish_reading(pager, reading);
+    pager_on_need(pager, slot);
 }
 
 void pager_on_request(struct pager *pager, struct disk_request *request) {
@@ -413,7 +447,12 @@ void pager_on_request(struct pager *pager, struct disk_request *request) {
         finish_reading(pager, reading);
         return;
     }
-    if (!piece_on_request(piece)) return;
+    enum piece_state state = piece_on_request(piece);
+    if (state == PIECE_SENT) return;
+    if (state == PIECE_LATER) {
+        put_off_reading(pager, reading, slot);
+        return;
+    }
     counter_add(&pager->keeper->shard->counters.read_bytes, piece->done);
     enum page_step step = piece_next(piece);
     for (; step == PAGE_RECORD; step = piece_next(piece))
@@ -422,7 +461,7 @@ void pager_on_request(struct pager *pager, struct disk_request *request) {
     bool more = !reading->found && is_still_wanted(slot, reading);
     if (more && step == PAGE_MORE) {
         piece_read_on(piece);
-    } else if (more && step == PAGE_END && piece_follow(piece)) {
+    } else if (more && step == PAGE_END && !reading->ends_there && piece_follow(piece)) {
         piece_read(piece, SHELF_PIECE_BYTES);
     } else {
         end_reading(pager, reading, slot);
@@ -474,7 +513,8 @@ static bool press(struct pager *pager) {
         struct queue_slot *slot = queue_host_slot_at(shard, pager->press_at);
         if (!slot->queue || !slot->shelf || queue_gone(slot->queue)) continue;
         uint64_t window = pager_window(pager, slot->queue);
-        if (resident_count(slot->queue) + queue_unacked_count(slot->queue) <= window) continue;
+        uint64_t resident = resident_count(slot->queue) + queue_unacked_resident(slot->queue);
+        if (resident <= window) continue;
         struct paging *paging = paging_of(slot);
         paging->from_first = true;
         paging->sweep = 0;
@@ -486,7 +526,12 @@ static bool press(struct pager *pager) {
 /* ---- the turn ---- */
 
 bool pager_turn(struct pager *pager) {
-    pager->pressed = broker_is_pressed(pager->keeper->shard->broker);
+    const struct shard *shard = pager->keeper->shard;
+    pager->pressed = broker_is_pressed(shard->broker);
+    uint64_t queues = (uint64_t)(shard->queue_count + 1) * shard->broker->shard_count;
+    pager->pressed_bytes = shard->broker->memory.limit / WINDOWS_PART / queues;
+    if (atomic_load_explicit(&shard->broker->memory.alarm, memory_order_relaxed))
+        pager->pressed_bytes /= ALARM_PART;
     bool more = pager->pressed && press(pager);
     more = turn_out(pager) || more;
     turn_in(pager);

@@ -77,8 +77,9 @@ struct pager {
     uint32_t reads;
     uint64_t retry_ms; /* nothing is read before; 0: now */
     bool serving;
-    bool pressed; /* memory is short */
-    bool grown;   /* something came since all queues were looked at because of that */
+    bool pressed;           /* memory is short: */
+    uint64_t pressed_bytes; /* so much, at most, is one queue's window */
+    bool grown; /* something came, or came back, since all queues were looked at for that */
     uint32_t press_at;
     uint64_t press_ms;
 };

@@ -13,7 +13,7 @@
 bool piece_locate(const struct stay *stay, struct piece_place *ret_place) {
     const struct kept_file *file = stay->file;
     ret_place->fleeting = false;
-    if (!file->segment && !file->past) {
+    if (!file->past && !file->segment) {
         struct journal_place place;
         if (!journal_locate(file->archive->journal, stay->at, &place)) return false;
         bytes_copy(ret_place->name, place.name, sizeof place.name);
@@ -24,7 +24,7 @@ bool piece_locate(const struct stay *stay, struct piece_place *ret_place) {
     }
     ret_place->file_id = file->file_id;
     ret_place->offset = stay->at;
-    if (file->kept && !file->past) {
+    if (!file->past && file->kept) {
         uint32_t mark = journal_mark_find(file->marks, file->mark_count, stay->at);
         ret_place->offset = mark == UINT32_MAX ? FILE_FRAMES_AT : file->marks[mark].offset;
     }
@@ -40,8 +40,8 @@ bool piece_locate(const struct stay *stay, struct piece_place *ret_place) {
 struct kept_file *piece_next_file(struct kept_file *file) {
     const struct archive *archive = file->archive;
     /* One that is kept is in the list of segments before it is one; it is whole. */
+    if (file->past) return file->next; /* of any shard: nothing else of it is looked at */
     if (file->segment || file->kept || file == archive->current) return NULL;
-    if (file->past) return file->next;
     struct list_node *node = file->in_archive.next;
     bool last = node == &archive->files.head;
     return last ? archive->current : LIST_ENTRY(node, struct kept_file, in_archive);
@@ -104,16 +104,23 @@ void piece_read_on(struct piece *piece) {
     piece_read(piece, max_u64(SHELF_PIECE_BYTES, piece->page.needed + DISK_BLOCK_BYTES));
 }
 
-bool piece_on_request(struct piece *piece) {
+/* The machine lacks something, which says nothing of the file. */
+static bool is_shortage(int status) {
+    return status == -EMFILE || status == -ENFILE || status == -ENOMEM || status == -EAGAIN ||
+           status == -EINTR;
+}
+
+enum piece_state piece_on_request(struct piece *piece) {
     const struct disk_request *request = &piece->request;
     uint64_t done = request->status == 0 ? request->done : 0;
     bool there = request->status != -ENOENT;
+    if (is_shortage(request->status)) return PIECE_LATER;
     piece->failed |= request->status != 0;
     if (request->status != 0 && there) {
         if (request->size > DISK_BLOCK_BYTES) {
             piece->by_blocks = true;
             submit(piece, piece->offset, DISK_BLOCK_BYTES);
-            return false;
+            return PIECE_SENT;
         }
         /* What no record or frame looks like. */
         memset(request->into, 0xff, DISK_BLOCK_BYTES);
@@ -122,9 +129,9 @@ bool piece_on_request(struct piece *piece) {
     piece->done += done;
     bool more = piece->by_blocks && done == DISK_BLOCK_BYTES && piece->done < piece->size;
     if (more) submit(piece, piece->offset + piece->done, DISK_BLOCK_BYTES);
-    if (more) return false;
+    if (more) return PIECE_SENT;
     page_continue(&piece->page, bytes_of(piece->memory, piece->done), piece->offset);
-    return true;
+    return PIECE_THERE;
 }
 
 /* ---- walking ---- */
@@ -135,18 +142,11 @@ void piece_forget_parts(struct piece *piece) {
     piece->parts_found = bytes_of(NULL, 0);
 }
 
-/* Goes on behind what is not what was written: with the next record of the frame, or where one may
- * begin. PAGE_RECORD when it has. */
-static enum page_step step_over(struct piece *piece) {
-    struct page *page = &piece->page;
+/* Goes on behind what is not what was written: with the next record of the frame, or the next
+ * frame. PAGE_RECORD when it has. */
+static enum page_step step_over(struct page *page) {
     enum page_step step = page_pass(page);
-    if (step != PAGE_BAD) return step;
-    uint64_t next = (page->at / DISK_BLOCK_BYTES + 1) * DISK_BLOCK_BYTES;
-    if (next >= page->end) return PAGE_END;
-    page_begin(page, page->bytes, piece->offset, next);
-    if (next < piece->offset + piece->done) return PAGE_RECORD;
-    page->needed = DISK_BLOCK_BYTES;
-    return PAGE_MORE;
+    return step == PAGE_BAD ? page_resync(page) : step;
 }
 
 /* Takes the record that was met; true when it completes a message. */
@@ -169,7 +169,7 @@ enum page_step piece_next(struct piece *piece) {
     while (step == PAGE_RECORD) {
         step = page_next(page);
         if (step == PAGE_RECORD && take_record(piece)) return PAGE_RECORD;
-        if (step == PAGE_BAD) step = step_over(piece);
+        if (step == PAGE_BAD) step = step_over(page);
     }
     /* A file that ends before it should. */
     return step == PAGE_MORE && piece->done != piece->size ? PAGE_END : step;

@@ -50,7 +50,7 @@ struct piece {
 bool piece_locate(const struct stay *stay, struct piece_place *ret_place);
 
 /* The journal file behind this one in its chain, in which a message in parts that begins in this
- * one may end; or NULL. */
+ * one may end; or NULL. Not of a file that is whole: those behind it may be gone. */
 struct kept_file *piece_next_file(struct kept_file *file);
 
 /* Where that begins; false when there is none. */
@@ -73,9 +73,14 @@ void piece_read(struct piece *piece, uint64_t bytes);
 /* Reads what one read is worth, and at least what the next record takes. */
 void piece_read_on(struct piece *piece);
 
-/* The disk has handed the request back. True when the piece is there: all of it that can be read.
- * False when it has been sent again for the rest. */
-bool piece_on_request(struct piece *piece) MUST_USE;
+enum piece_state {
+    PIECE_THERE, /* all of it that can be read */
+    PIECE_SENT,  /* again, for the rest */
+    PIECE_LATER, /* The machine cannot read just now: piece_read once more, in a while */
+};
+
+/* The disk has handed the request back. */
+enum piece_state piece_on_request(struct piece *piece) MUST_USE;
 
 /* The next message: its PUB is in page.view, its parts are all there. PAGE_MORE when the piece is
  * over, PAGE_END when the file is. */

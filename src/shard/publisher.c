@@ -13,7 +13,8 @@
 #include "shard/client.h"
 
 enum {
-    WINDOW_PUBLISH_BYTES = 64 /* what a publish weighs beside its message */
+    WINDOW_PUBLISH_BYTES = 64, /* what a publish weighs beside its message */
+    PENDINGS_KEPT_MAX = 4096,  /* so much room an empty ring keeps */
 };
 
 /* Some queues, in somebody else's memory. */
@@ -33,6 +34,11 @@ static void pendings_grow(struct pendings *pendings) {
     pendings->ring = ring;
     pendings->first = 0;
     pendings->capacity = capacity;
+}
+
+static void pendings_free(struct pendings *pendings) {
+    mem_free(pendings->ring);
+    *pendings = (struct pendings){0};
 }
 
 static struct pending *pendings_last(struct pendings *pendings) {
@@ -89,6 +95,7 @@ static void pendings_advance(struct shard *shard, struct pendings *pendings, uin
         struct pending done = *first;
         pendings->first = (pendings->first + 1) & (pendings->capacity - 1);
         pendings->count--;
+        if (pendings->count == 0 && pendings->capacity > PENDINGS_KEPT_MAX) pendings_free(pendings);
         pending_done(shard, &done);
     }
 }

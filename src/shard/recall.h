@@ -25,7 +25,7 @@ struct recall_settings {
 struct recall_report {
     uint64_t files;
     uint64_t segments;
-    uint64_t bytes; /* read */
+    uint64_t bytes; /* in files, read or told by their indexes */
     uint64_t queues;
     uint64_t messages;   /* put back, once for each queue */
     uint64_t incomplete; /* large messages of which parts are missing, where that was salvaged */
@@ -33,9 +33,9 @@ struct recall_report {
 
 struct recall;
 
-/* Reads everything and gives each shard of the broker its keeper. 0; -EBADMSG when something is
- * damaged and is not to be salvaged, or cannot be: recall_recovery tells what, and there are no
- * keepers; or another -errno. In each case recall_close follows in the end. */
+/* Reads what has to be read and gives each shard of the broker its keeper. 0; -EBADMSG when
+ * something is damaged and is not to be salvaged, or cannot be: recall_recovery tells what, and
+ * there are no keepers; or another -errno. In each case recall_close follows in the end. */
 int recall_begin(struct broker *broker, const struct recall_settings *settings,
     struct recall **ret_recall) MUST_USE;
 

@@ -349,6 +349,17 @@ static void make_room(struct registrar *registrar, struct request *request) {
     vhost_end_room(&room);
 }
 
+/* The other way round: tables that have become much too large. */
+static void take_room(struct registrar *registrar, struct vhost *vhost) {
+    struct vhost_room room;
+    vhost_take_room(vhost, &room);
+    if (room.count == 0) return;
+    directory_write(registrar->broker->directory);
+    vhost_use_room(&room);
+    directory_done(registrar->broker->directory);
+    vhost_end_room(&room);
+}
+
 static void on_made(struct registrar *registrar, struct request *request) {
     const struct change *change = &request->change;
     if (request->queue_id != 0) make_durable(registrar, request);
@@ -372,6 +383,7 @@ static void thin(struct registrar *registrar, struct vhost *vhost, const struct 
         directory_write(registrar->broker->directory);
         vhost_thin(vhost, change);
         directory_done(registrar->broker->directory);
+        take_room(registrar, vhost);
     }
 }
 
@@ -384,6 +396,7 @@ static void forget_queue(struct registrar *registrar, struct request *request, q
     bool removed = vhost_remove_queue(request->vhost, request->change.name, queue);
     directory_done(registrar->broker->directory);
     check(removed);
+    take_room(registrar, request->vhost);
     owner_forget(registrar, queue);
     if (durable) remove_row(registrar, request);
     uint64_t ticket = request->ticket;
@@ -525,6 +538,7 @@ static void change_at_once(struct registrar *registrar, struct request *request)
     directory_done(registrar->broker->directory);
     bool bound = vhost_binding_count(vhost) > bindings;
     bool unbound = vhost_binding_count(vhost) < bindings;
+    if (deletes || unbound) take_room(registrar, request->vhost);
     if (bound && durable) put_row(registrar, request);
     if (unbound && durable) remove_row(registrar, request);
     remove_rows_of_departed(registrar, request);

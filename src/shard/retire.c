@@ -13,7 +13,6 @@ enum {
     KEEP_LIVE_PERCENT_MIN = 75,
     KEEP_BYTES_PERCENT_MIN = 50, /* that is so much of its bytes, */
     KEEP_QUEUES_MAX = 8,         /* and it belongs to so few queues. */
-    FACTS_PART = 4,              /* of a journal file: more facts than that are too many */
     KEEP_TOUCHED_MAX = 4096,     /* With more it is not even looked at */
     BROKEN_LOOK_MS = 5000,       /* before the same file is tried again */
 };
@@ -24,6 +23,7 @@ void retirement_init(struct retirement *retirement, struct keeper *keeper) {
     fifo_init(&retirement->buildings, sizeof(struct building *));
     sharing_init(&retirement->sharing);
     retrieval_init(&retirement->retrieval, keeper);
+    facts_init(&retirement->facts, keeper);
 }
 
 static void building_free(struct building *building) {
@@ -39,12 +39,13 @@ void retirement_deinit(struct retirement *retirement) {
         fifo_drop(&retirement->buildings);
     }
     /* Files that are on no list any more and have not been given back. */
-    bool recording = retirement->release == RELEASE_RECORDING && !retirement->evacuation.keeps;
-    for (uint32_t i = 0; recording && i < retirement->evacuation.file_count; i++)
+    bool unlisted = retirement->release >= RELEASE_RECORDING && !retirement->evacuation.keeps;
+    for (uint32_t i = 0; unlisted && i < retirement->evacuation.file_count; i++)
         kept_file_free(retirement->evacuation.files[i]);
     if (retirement->shared) building_free(retirement->shared);
     sharing_deinit(&retirement->sharing, retirement->keeper->shard->pool);
     retrieval_deinit(&retirement->retrieval);
+    facts_deinit(&retirement->facts);
     fifo_deinit(&retirement->buildings);
     fifo_deinit(&retirement->jobs);
     mem_free(retirement->moves);
@@ -77,14 +78,6 @@ uint64_t retire_put_manifest(struct archive *archive) {
 static void choose_file(struct evacuation *evacuation, struct kept_file *file) {
     evacuation->files[evacuation->file_count++] = file;
     file->retiring = true;
-}
-
-/* Where much has been settled here and there, what says so comes to much, and is put again for
- * every file that goes. When that is more than is won, files wait until there are twice as many. */
-static void weigh_facts(struct retirement *retirement, uint32_t files) {
-    bool dear = retirement->fact_bytes > retirement->keeper->settings.file_bytes / FACTS_PART;
-    retirement->files_dear = dear ? 2 * files : 0;
-    retirement->fact_bytes = 0;
 }
 
 /* How many queues the file's living messages belong to, as if all had the same number of them;
@@ -125,9 +118,6 @@ static bool choose_journal_file(struct archive *archive, struct evacuation *evac
     uint32_t count = 0;
     list_for (struct kept_file, left, &archive->files, in_archive)
         count++;
-    if (archive->number == archive->keeper->archives[0].number &&
-        count < archive->keeper->retirement.files_dear)
-        return false;
     bool over = count >= archive->keeper->settings.files_budget;
     if (!over && kept_file_live(file) != 0) return false;
     if (journal_oldest(archive->journal) != file->number) {
@@ -195,7 +185,7 @@ static void send_evacuation(struct retirement *retirement) {
         past = past || evacuation->files[i]->past;
     evacuation->owner = shard->number;
     evacuation->left = past ? shard->broker->shard_count : 1;
-    retirement->release = RELEASE_EMPTYING;
+    retirement->release = evacuation->gone ? RELEASE_FORGETTING : RELEASE_EMPTYING;
     for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
         if (!past && i != shard->number) continue;
         *mesh_post(shard->broker->mesh, shard->number, i) =
@@ -245,8 +235,9 @@ static void leave_broken(struct retirement *retirement) {
     struct evacuation *evacuation = &retirement->evacuation;
     struct kept_file *first = evacuation->files[0];
     for (uint32_t i = 0; i < evacuation->file_count; i++) {
-        evacuation->files[i]->broken = evacuation->files[i]->whole;
-        evacuation->files[i]->retiring = false;
+        struct kept_file *file = evacuation->files[i];
+        if (!file->whole) atomic_store_explicit(&file->broken, false, memory_order_relaxed);
+        file->retiring = false;
     }
     retirement->release = RELEASE_NONE;
     retirement->changed = true;
@@ -274,15 +265,17 @@ void retirement_on_evacuated(struct retirement *retirement, struct evacuation *e
     check(evacuation == &retirement->evacuation);
     check(evacuation->left != 0);
     if (--evacuation->left != 0) return;
+    if (retirement->release == RELEASE_FORGETTING) {
+        for (uint32_t i = 0; i < evacuation->file_count; i++)
+            kept_file_free(evacuation->files[i]);
+        retirement->release = RELEASE_NONE;
+        return;
+    }
     if (atomic_load_explicit(&evacuation->broken, memory_order_relaxed)) {
         leave_broken(retirement);
         return;
     }
     struct archive *archive = evacuation->files[0]->archive;
-    uint32_t left = 0;
-    list_for (struct kept_file, file, &archive->files, in_archive)
-        left++;
-    if (archive == &retirement->keeper->archives[0]) weigh_facts(retirement, left);
     retirement->release = RELEASE_RECORDING;
     retirement->manifest_position = 0;
     for (uint32_t i = 0; i < evacuation->file_count; i++) {
@@ -339,9 +332,9 @@ static void give_back(struct retirement *retirement) {
         } else {
             journal_release(archive->journal, file->number);
         }
-        kept_file_free(file);
     }
-    retirement->release = RELEASE_NONE;
+    evacuation->gone = true;
+    send_evacuation(retirement);
 }
 
 void retirement_on_request(struct retirement *retirement, struct disk_request *request) {

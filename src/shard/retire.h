@@ -2,9 +2,10 @@
  *
  *     owner of the file                           every shard that may have something in it
  *     choose a file ------- EVACUATE -----------> copy living messages into segments of its own,
- *                                                 put facts again that the file has (QSTATE, ACK),
+ *                                                 put facts again that the file has (facts.h),
  *                                                 name the segments in the MANIFEST, all stable
- *     manifest, release <-- EVACUATED ----------- and forget the file
+ *     manifest, release <-- EVACUATED -----------
+ *     the file is gone ----- EVACUATE ----------> forget it
  *
  * A fact is that a message is settled, or may have been delivered. It is needed for as long as some
  * file still has the message, living or not; so before a file goes, the facts in it about queues
@@ -20,6 +21,7 @@
 
 #include "base/fifo.h"
 #include "base/list.h"
+#include "shard/facts.h"
 #include "shard/retrieve.h"
 #include "shard/sharing.h"
 #include "shard/shelf.h"
@@ -37,6 +39,7 @@ struct evacuation {
     uint32_t owner;      /* the shard */
     uint32_t left;       /* shards that have not answered */
     bool keeps;          /* a journal file stays where it is, as a segment: nothing is copied */
+    bool gone;           /* they are on no disk any more: who knows of them forgets them */
     _Atomic bool broken; /* some of them could not empty the files: something cannot be read */
 };
 
@@ -69,7 +72,7 @@ enum evacuation_phase {
     EVACUATION_RECORDING
 };
 
-enum release_phase { RELEASE_NONE, RELEASE_EMPTYING, RELEASE_RECORDING };
+enum release_phase { RELEASE_NONE, RELEASE_EMPTYING, RELEASE_RECORDING, RELEASE_FORGETTING };
 
 struct retirement {
     struct keeper *keeper;
@@ -88,11 +91,11 @@ struct retirement {
     uint32_t touched_at;
     uint64_t seq_at;     /* in that queue; 0: at its beginning */
     uint64_t walk;       /* of one file's queues, some of which it may list twice */
+    uint64_t first_walk; /* of this job */
+    struct facts facts;  /* of the queue that is looked at */
     bool put_off;        /* a queue could not be looked at: once more */
     bool failed;         /* a segment could not be written */
     bool failing;        /* which has been said; cleared by one that could */
-    uint64_t fact_bytes; /* of settled spans that were put again for the last job */
-    uint32_t files_dear; /* its own journal's files are left alone while there are fewer */
     bool broken;         /* something that lives could not be read */
     struct retrieval retrieval;
     struct fifo buildings; /* struct building * */

@@ -30,6 +30,7 @@ void retrieval_begin(struct retrieval *retrieval, const struct evacuation *evacu
     retrieval->evacuation = evacuation;
     retrieval->file_at = 0;
     retrieval->begun = false;
+    retrieval->skipped = false;
     retrieval->failures = 0;
     retrieval->retry_ms = 0;
 }
@@ -124,8 +125,10 @@ static void take_message(struct retrieval *retrieval) {
     for (uint32_t i = 0; i < view->target_count; i++) {
         struct record_target target = record_view_target(view, i);
         struct queue_slot *slot = queue_of(retrieval, target.queue);
-        if (!slot || !queue_wants(slot->queue, target.seq)) continue;
-        if (!lies_here(retrieval, slot, target.seq)) continue;
+        if (!slot || !lies_here(retrieval, slot, target.seq)) continue;
+        /* What such a queue has is not given to it, though it could be read. */
+        retrieval->skipped |= queue_is_dropping(slot->queue);
+        if (!queue_wants(slot->queue, target.seq)) continue;
         if (!message) message = piece_message(&retrieval->piece, pool);
         if (!message) return;
         bool waits = queue_is_away(slot->queue);
@@ -151,9 +154,10 @@ static bool read_on(struct retrieval *retrieval, enum page_step step) {
 void retrieval_on_request(struct retrieval *retrieval, struct disk_request *request) {
     struct piece *piece = &retrieval->piece;
     check(request == &piece->request);
-    if (!piece_on_request(piece)) return;
+    enum piece_state state = piece_on_request(piece);
+    if (state == PIECE_SENT) return;
     retrieval->reading = false;
-    if (piece->failed && ++retrieval->failures < FAILURES_MAX) {
+    if (state == PIECE_LATER || (piece->failed && ++retrieval->failures < FAILURES_MAX)) {
         retrieval->retry_ms = retrieval->keeper->shard->now_ms + RETRY_MS;
         return;
     }
@@ -163,7 +167,8 @@ void retrieval_on_request(struct retrieval *retrieval, struct disk_request *requ
     enum page_step step = piece_next(piece);
     for (; step == PAGE_RECORD; step = piece_next(piece))
         take_message(retrieval);
-    if (!read_on(retrieval, step)) end_file(retrieval);
+    bool ending = retrieval->keeper->retirement.ending;
+    if (ending || !read_on(retrieval, step)) end_file(retrieval);
 }
 
 bool retrieval_turn(struct retrieval *retrieval) {

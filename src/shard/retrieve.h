@@ -24,6 +24,7 @@ struct retrieval {
     uint32_t file_at;
     bool begun; /* the file at file_at */
     bool reading;
+    bool skipped;      /* something was met of a queue that takes nothing just now */
     uint32_t failures; /* of one read */
     uint64_t retry_ms;
     struct retrieved_queue *queues; /* by id */

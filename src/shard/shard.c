@@ -7,14 +7,13 @@
 #include "shard/queue_host.h"
 
 enum {
-    TURN_LONG_NS = 500000,    /* then sockets have waited long enough: the rest is for later */
-    MAIL_PER_LOOK = 512,      /* between two looks at the clock */
-    MAIL_PER_ROUND = 2048,    /* from one peer: sockets wait meanwhile */
-    ROUNDS_PER_TURN = 4,      /* mail to oneself is answered within the turn */
-    PUMP_PER_ROUND = 16384,   /* pieces of owed work */
-    PUMP_MIN = 512,           /* also in a long turn, */
-    PUMP_PER_MAIL = 2,        /* with so much for each mail: deliveries keep up with publishes */
-    MEMORY_TELL_BYTES = 65536 /* the shared figure is touched when ours moved this far */
+    TURN_LONG_NS = 500000,  /* then sockets have waited long enough: the rest is for later */
+    MAIL_PER_LOOK = 512,    /* between two looks at the clock */
+    MAIL_PER_ROUND = 2048,  /* from one peer: sockets wait meanwhile */
+    ROUNDS_PER_TURN = 4,    /* mail to oneself is answered within the turn */
+    PUMP_PER_ROUND = 16384, /* pieces of owed work */
+    PUMP_MIN = 512,         /* also in a long turn, */
+    PUMP_PER_MAIL = 2,      /* with so much for each mail: deliveries keep up with publishes */
 };
 
 /* ---- broker ---- */
@@ -34,7 +33,7 @@ struct broker *broker_new(
     broker->settings = settings->session;
     broker->log = settings->log;
     broker->shards = mem_new_array(shards, sizeof(struct shard *));
-    broker->memory_limit = settings->memory_limit;
+    memory_level_init(&broker->memory, settings->memory_limit);
     return broker;
 }
 
@@ -59,7 +58,7 @@ bool broker_disk_slow(const struct broker *broker) {
 }
 
 const char *broker_alarm(const struct broker *broker) {
-    bool memory = atomic_load_explicit(&broker->memory_alarm, memory_order_relaxed);
+    bool memory = atomic_load_explicit(&broker->memory.alarm, memory_order_relaxed);
     bool disk = broker_disk_alarm(broker);
     if (memory) return disk ? "low on memory & disk" : "low on memory";
     return disk ? "low on disk" : NULL;
@@ -274,53 +273,18 @@ void broker_set_disk_alarm(struct shard *shard, bool alarm) {
     if (((before & bit) != 0) != alarm) tell_alarm(shard);
 }
 
-/* Between two looks at the whole only messages are counted, of which there may be many more in a
- * moment. */
-static int64_t memory_used(const struct broker *broker) {
-    return atomic_load_explicit(&broker->message_bytes, memory_order_relaxed) +
-           atomic_load_explicit(&broker->memory_beside, memory_order_relaxed);
-}
-
-uint64_t broker_memory_used(const struct broker *broker) {
-    int64_t used = memory_used(broker);
-    return used > 0 ? (uint64_t)used : 0;
-}
-
-/* Raises or clears the alarm; true when it changed. It clears a little below where it was raised,
- * so that it does not flutter. Whoever changes it looks again: another shard may have told
- * meanwhile, and nobody else might look for long. */
-static bool decide_alarm(struct broker *broker) {
-    int64_t limit = (int64_t)min_u64(broker->memory_limit, INT64_MAX);
-    bool changed = false;
-    for (;;) {
-        bool was = atomic_load(&broker->memory_alarm);
-        int64_t used = memory_used(broker);
-        bool alarm = was ? used >= limit / 20 * 19 : used > limit;
-        if (alarm == was) return changed;
-        if (atomic_compare_exchange_strong(&broker->memory_alarm, &was, alarm)) changed = true;
-    }
-}
-
-bool broker_set_resident(struct broker *broker, uint64_t bytes) {
-    int64_t messages = atomic_load_explicit(&broker->message_bytes, memory_order_relaxed);
-    atomic_store_explicit(&broker->memory_beside, (int64_t)bytes - messages, memory_order_relaxed);
-    return decide_alarm(broker);
-}
-
 bool broker_is_pressed(const struct broker *broker) {
-    return broker_memory_used(broker) > broker->memory_limit / 2;
+    return memory_level_is_pressed(&broker->memory);
 }
 
 static void tell_memory(struct shard *shard) {
-    struct broker *broker = shard->broker;
-    int64_t used = (int64_t)message_pool_bytes(shard->pool);
-    int64_t moved = used - shard->memory_told;
-    counter_set(&shard->counters.message_bytes, (uint64_t)used);
-    if (moved > -MEMORY_TELL_BYTES && moved < MEMORY_TELL_BYTES && used != 0) return;
-    if (moved == 0) return;
-    shard->memory_told = used;
-    atomic_fetch_add(&broker->message_bytes, moved);
-    if (decide_alarm(broker)) tell_alarm(shard);
+    struct memory_level *level = &shard->broker->memory;
+    uint32_t trims = atomic_load_explicit(&level->trims, memory_order_relaxed);
+    bool trim = trims != shard->trims_seen;
+    if (trim) message_pool_trim(shard->pool);
+    shard->trims_seen = trims;
+    counter_set(&shard->counters.message_bytes, message_pool_bytes(shard->pool));
+    if (memory_level_tell(level, &shard->memory_told, shard->pool, trim)) tell_alarm(shard);
 }
 
 static void spread_alarm(struct shard *shard) {
@@ -355,6 +319,7 @@ static void flush_dirty(struct shard *shard) {
     /* A flush may wake its connection again only for the next turn: bounded by those here now. */
     struct list now;
     list_init(&now);
+    shard->settled = false;
     while ((node = list_take_first(&shard->dirty)) != NULL)
         list_put_last(&now, node);
     while ((node = list_take_first(&now)) != NULL)

@@ -22,6 +22,7 @@
 #include "shard/counters.h"
 #include "shard/directory.h"
 #include "shard/mailbox.h"
+#include "shard/memory_level.h"
 
 /* ---- what the outside does for a shard ---- */
 
@@ -57,12 +58,8 @@ struct broker {
     struct vhost *vhost; /* "/" */
     struct session_settings settings;
     struct shard **shards;
-    const struct log *log;         /* NULL: nothing is noted */
-    uint64_t memory_limit;         /* bytes; above it publishers are blocked */
-    _Atomic int64_t message_bytes; /* of all shards' messages, as far as they have told */
-    _Atomic int64_t
-        memory_beside; /* what the process has beside them, when that was last looked at */
-    _Atomic bool memory_alarm;
+    const struct log *log; /* NULL: nothing is noted */
+    struct memory_level memory;
     _Atomic uint64_t disk_alarms; /* a bit for each shard that has no room on disk */
     /* As whoever watches the disk has found it; a change of `disk_low` comes with a bell. */
     _Atomic bool disk_low;       /* too little is free */
@@ -91,14 +88,7 @@ void broker_free(struct broker *broker);
 /* Why publishers are blocked, or NULL. Any thread. */
 const char *broker_alarm(const struct broker *broker);
 
-/* The memory of the process, by what is known of it. Any thread. */
-uint64_t broker_memory_used(const struct broker *broker);
-
-/* The process has so many bytes resident now. True when that has changed the alarm: then all shards
- * have to be woken. Any thread. */
-bool broker_set_resident(struct broker *broker, uint64_t bytes);
-
-/* Whether messages that are on disk should leave memory: half of the limit is used. Any thread. */
+/* Whether messages that are on disk should leave memory. Any thread. */
 bool broker_is_pressed(const struct broker *broker);
 
 /* Whether that is because of the disk, be it alone or not. Any thread. */
@@ -172,6 +162,7 @@ struct shard {
     const struct shard_io *io;
     uint32_t number;
     uint64_t now_ms;
+    bool settled;          /* this turn has settled a slice (session_settle_some) */
     uint64_t turn_long_ns; /* from then on the turn is long; 0: that is not measured */
     struct message_pool *pool;
     struct keeper *keeper; /* NULL: durable queues are in memory only, too */
@@ -194,7 +185,8 @@ struct shard {
     struct list dirty;             /* connections with something to flush or to write */
     struct deadlines deadlines;
     uint64_t ticket_stable; /* definitions up to this ticket are stable, as far as we were told */
-    int64_t memory_told;    /* this shard's part of broker->message_bytes */
+    struct pool_figures memory_told;
+    uint32_t trims_seen; /* of broker->memory.trims */
     struct log_budget log_budget;
     const char *alarm_seen; /* why publishers are blocked, as this shard has told its clients */
     bool stopping;

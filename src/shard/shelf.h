@@ -97,7 +97,8 @@ struct shelf {
     uint32_t lost_count;
     uint32_t lost_capacity;
     struct kept_file *touched; /* the latest file that lists it */
-    uint64_t visited;          /* by which walk of the retirement last */
+    uint64_t visited;          /* by which walk of the retirement last, */
+    uint64_t said;             /* and by which what is known of it was put again */
     bool emptied;              /* of a file of before the start nothing lives in this shard now */
     uint64_t piece_at;         /* of all that was staged, where the last run began, in bytes */
     uint64_t delivered;        /* messages below may have been delivered: recorded */

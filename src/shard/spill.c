@@ -239,7 +239,7 @@ static struct queue_slot *slot_at_work(const struct spill *spill) {
 
 static void begin_build(struct spill *spill) {
     struct keeper *keeper = spill->keeper;
-    uint64_t part = keeper->shard->broker->memory_limit / limits_of(spill)->file_part;
+    uint64_t part = keeper->shard->broker->memory.limit / limits_of(spill)->file_part;
     uint64_t bytes = max_u64(min_u64(limits_of(spill)->file_bytes, part), SEGMENT_BYTES_MIN);
     bytes = bytes / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES;
     if (!spill->memory) {

@@ -53,7 +53,9 @@ struct disk_request {
     uint64_t size;
     uint64_t done; /* bytes that were read */
     uint64_t head_size;
-    bool vital;        /* of DISK_MAKE: where there is no room, what is kept aside may be used */
+    bool spent; /* of DISK_MAKE: nobody looks at `data` again, which is mapped: what is in it is
+                   lost when the request is handed back */
+    bool vital; /* of DISK_MAKE: where there is no room, what is kept aside may be used */
     bool from_reserve; /* when handed back: it was */
     bool fleeting;     /* the file need not outlive the process: it is whole when it is made, but
                           not stable, and neither is its removal. Other slow requests do not wait
@@ -153,5 +155,18 @@ uint8_t *disk_memory_raw(size_t size);
 
 /* Gives the memory back; NULL is fine. */
 void disk_memory_free(uint8_t *memory);
+
+/* The same for much of it, which takes no more than what is written to: mapped, not allocated. */
+uint8_t *disk_memory_map(size_t size);
+
+/* Makes it larger, maybe at another address, without copying what is in it. */
+uint8_t *disk_memory_map_more(uint8_t *memory, size_t size, size_t size_new);
+
+/* Loses what is in it, and gives back what that takes; it is zero again. Giving back many MiB takes
+ * milliseconds: this is for threads that have them. */
+void disk_memory_spend(const void *memory, size_t size);
+
+/* Gives mapped memory back; NULL is fine. */
+void disk_memory_unmap(uint8_t *memory, size_t size);
 
 #endif

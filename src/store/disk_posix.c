@@ -27,6 +27,12 @@
 enum { MAKE_CHUNK_BYTES = 1024 * 1024 };
 enum { WRITER, SLOW, READER, FLEETING, LANES };
 
+/* Of their threads. */
+static const char *const LANE_NAMES[LANES] = {[WRITER] = "disk-write",
+    [SLOW] = "disk-slow",
+    [READER] = "disk-read",
+    [FLEETING] = "disk-spill"};
+
 #define PROBE_NAME   "probe.new"
 #define MAKING_AFTER ".new"
 
@@ -163,7 +169,9 @@ static int carry_out_make(struct disk_posix *posix, struct disk_request *request
     str_format(making, sizeof making, "%s" MAKING_AFTER, request->name);
     int status = make_file(posix, request, making, true);
     bool full = status == -ENOSPC || status == -EDQUOT;
-    return full && posix->settings.reserve ? make_from_reserve(posix, request, making) : status;
+    if (full && posix->settings.reserve) status = make_from_reserve(posix, request, making);
+    if (request->spent) disk_memory_spend(request->data, request->head_size);
+    return status;
 }
 
 static int carry_out_remove(struct disk_posix *posix, const struct disk_request *request) {
@@ -219,6 +227,7 @@ static bool hand_back(struct disk_posix *posix, struct disk_request *request, in
 static void *lane_main(void *argument) {
     struct lane *lane = argument;
     struct disk_posix *posix = lane->posix;
+    pthread_setname_np(pthread_self(), LANE_NAMES[lane - posix->lanes]);
     pthread_mutex_lock(&posix->mutex);
     for (;;) {
         struct disk_request *request = requests_take(&lane->waiting);

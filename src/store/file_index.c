@@ -370,6 +370,19 @@ static void add_state(struct file_index *index, const struct record_view *view, 
     raw_set(index, &index->raws[lane->state - 1], at, view->size);
 }
 
+/* Bits stay as they are: a queue's are put again in words that begin where they did, and not often
+ * for the same file. */
+static void add_settled(
+    struct file_index *index, const struct record_view *view, const uint8_t *at) {
+    struct record_target target = record_view_target(view, 0);
+    struct file_index_lane *lane = lane_of(index, target.queue, target.seq);
+    for (uint32_t i = 0; i < record_settled_words(view); i++)
+        lane->summary.settled += (uint64_t)__builtin_popcountll(record_settled_word(view, i));
+    count_in(index, lane);
+    if (PLANTED(INDEX_BITLESS) && index->raw_count != 0) return;
+    if (!index->given_up) raw_set(index, raw_new(index), at, view->size);
+}
+
 static void add_fact(struct file_index *index, const struct record_view *view, const uint8_t *at) {
     if (index->given_up) return;
     switch (view->type) {
@@ -392,6 +405,8 @@ void file_index_add(
         add_part(index, view, offset);
     } else if (view->type == RECORD_ACK) {
         add_ack(index, view);
+    } else if (view->type == RECORD_SETTLED) {
+        add_settled(index, view, at);
     } else {
         add_fact(index, view, at);
     }

@@ -198,7 +198,7 @@ struct journal_kept {
     uint64_t file_id;
     uint64_t bytes;             /* its size */
     uint64_t end;               /* of what counts in it */
-    struct journal_mark *marks; /* of this run's frames; freed by mem_free */
+    struct journal_mark *marks; /* of some of this run's frames; freed by mem_free */
     uint32_t mark_count;
 };
 

@@ -6,6 +6,8 @@
 #include "store/journal_state.h"
 #include "store/plant.h"
 
+enum { STAGED_KEPT_MAX = 65536 }; /* so much room is kept when nothing is staged */
+
 /* What taking so many staged records means for the frame and for the file's index. */
 struct measure {
     uint32_t count;
@@ -148,6 +150,11 @@ bool journal_group_build(struct journal *journal, struct journal_slot *slot, uin
     journal->staged_count -= taken.count;
     journal->hurried_count -= (uint32_t)min_u64(journal->hurried_count, taken.count);
     journal->staged_bytes -= taken.put_bytes;
+    if (journal->staged_count == 0 && journal->staged_capacity > STAGED_KEPT_MAX) {
+        mem_free(journal->staged);
+        journal->staged = NULL;
+        journal->staged_first = journal->staged_capacity = 0;
+    }
     return true;
 }
 

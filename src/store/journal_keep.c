@@ -8,6 +8,8 @@
 #include "store/journal_state.h"
 #include "store/plant.h"
 
+enum { KEPT_MARK_BYTES = 64 * 1024 };
+
 void journal_mark_put(struct journal_file *file, uint64_t position, uint64_t offset) {
     if (file->mark_count == file->mark_capacity) {
         file->mark_capacity = file->mark_capacity ? 2 * file->mark_capacity : 64;
@@ -109,8 +111,21 @@ struct segment_ref journal_keep_ref(const struct journal *journal, uint64_t file
         .index = file->index};
 }
 
+/* A kept file may stay for long, and there may be very many: one mark for each so many bytes. */
+static void thin_marks(struct journal_file *file) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < file->mark_count; i++) {
+        const struct journal_mark *mark = &file->marks[i];
+        bool near = count != 0 && mark->offset - file->marks[count - 1].offset < KEPT_MARK_BYTES;
+        if (!near) file->marks[count++] = *mark;
+    }
+    file->mark_count = file->mark_capacity = count;
+    if (count != 0) file->marks = mem_resize(file->marks, count * sizeof *file->marks);
+}
+
 void journal_keep(struct journal *journal, uint64_t file_no, struct journal_kept *ret_kept) {
     struct journal_file *file = file_to_keep(journal, file_no);
+    thin_marks(file);
     *ret_kept = (struct journal_kept){
         .file_no = file_no,
         .file_id = file->file_id,

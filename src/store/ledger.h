@@ -14,15 +14,25 @@
 
 #define LEDGER_FACTS                                                                               \
     (RECORD_BIT(RECORD_ACK) | RECORD_BIT(RECORD_PURGE) | RECORD_BIT(RECORD_QSTATE) |               \
-        RECORD_BIT(RECORD_DELIVERED))
+        RECORD_BIT(RECORD_DELIVERED) | RECORD_BIT(RECORD_SETTLED))
 #define LEDGER_MESSAGES (RECORD_BIT(RECORD_PUB) | RECORD_BIT(RECORD_PART))
 
-enum { LEDGER_QSTATE_HEAD_BYTES = 16 }; /* {next seq u64, delivered u64} */
+enum {
+    LEDGER_QSTATE_HEAD_BYTES = 16, /* {next seq u64, delivered u64} */
+    LEDGER_BLOCK_WORDS = 64,       /* of bits that are kept together */
+};
 
 /* Settled: from `seq` up to `end`. */
 struct ledger_span {
     uint64_t seq;
     uint64_t end;
+};
+
+/* Settled: those whose bits are set. Many files say nearly the same of a queue with many holes: as
+ * bits that costs nothing but once. */
+struct ledger_block {
+    uint64_t number; /* of all places of the queue in blocks */
+    uint64_t words[LEDGER_BLOCK_WORDS];
 };
 
 /* What is known of one queue. */
@@ -34,7 +44,11 @@ struct ledger_queue {
     struct ledger_span *spans;
     size_t span_count;
     size_t span_capacity;
-    size_t span_at; /* where the last look-up ended */
+    size_t span_at;               /* where the last look-up ended */
+    struct ledger_block **blocks; /* ascending */
+    size_t block_count;
+    size_t block_capacity;
+    size_t block_at; /* looked up last */
 };
 
 /* All zero is one without queues. */

@@ -115,6 +115,19 @@ enum page_step page_next(struct page *page) {
     }
 }
 
+enum page_step page_resync(struct page *page) {
+    uint64_t block = JOURNAL_FRAME_BLOCK_BYTES;
+    uint64_t next = (page->at / block + 1) * block;
+    if (next >= page->end) return PAGE_END;
+    page->at = next;
+    page->frame_end = 0;
+    page->frame_wanted = true;
+    page->records_left = 0;
+    if (left(page) != 0) return PAGE_RECORD;
+    page->needed = block;
+    return PAGE_MORE;
+}
+
 enum page_step page_pass(struct page *page) {
     uint64_t frame_left = page->frame_end > page->at ? page->frame_end - page->at : 0;
     if (frame_left == 0 || page->records_left == 0) return PAGE_BAD;

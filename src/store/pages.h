@@ -36,6 +36,12 @@ struct page {
 /* Begins to walk. `at` is within the piece and a multiple of 8. */
 void page_begin(struct page *page, struct bytes bytes, uint64_t offset, uint64_t at);
 
+/* After PAGE_BAD: goes on with the next frame that begins behind the place; nothing else is
+ * believed before that is met, because it may be in the body of somebody's message. PAGE_RECORD
+ * when there may be one in the piece, PAGE_MORE when the piece ends before, PAGE_END when the file
+ * does. */
+enum page_step page_resync(struct page *page) MUST_USE;
+
 /* Goes on in another piece of the same file, which begins not behind page->at. */
 void page_continue(struct page *page, struct bytes bytes, uint64_t offset);
 

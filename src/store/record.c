@@ -61,10 +61,20 @@ static bool target_is_sound(uint8_t type, const struct record_target *target) {
     return target->count != 0 && target->count <= room;
 }
 
-/* Manifests are made of whole entries; all other bodies are the owner's. */
+/* Manifests are made of whole entries, bits of whole words; all other bodies are the owner's. */
 static bool body_is_sound(uint8_t type, size_t size) {
+    if (type == RECORD_SETTLED)
+        return size != 0 && size % 8 == 0 && size <= RECORD_SETTLED_BYTES_MAX;
     if (type == RECORD_CATALOG) return size % RECORD_CATALOG_ENTRY_BYTES == 0;
     return type != RECORD_MANIFEST || size % RECORD_MANIFEST_ENTRY_BYTES == 0;
+}
+
+/* The bits of a SETTLED are of one priority, and words of them are words of anybody's. */
+static bool bits_are_sound(uint8_t type, const struct record_target *target, size_t size) {
+    if (type != RECORD_SETTLED) return true;
+    uint64_t place = target->seq & (((uint64_t)1 << SEQ_PRIORITY_SHIFT) - 1);
+    uint64_t room = ((uint64_t)1 << SEQ_PRIORITY_SHIFT) - place;
+    return place % RECORD_SETTLED_PLACES == 0 && (uint64_t)size * 8 <= room;
 }
 
 int record_validate(const struct record *record) {
@@ -73,7 +83,9 @@ int record_validate(const struct record *record) {
     if (record->target_count > layout->targets_max) return -EINVAL;
     if (!body_is_sound((uint8_t)record->type, record->body.size)) return -EINVAL;
     for (uint32_t i = 0; i < record->target_count; i++)
-        if (!target_is_sound((uint8_t)record->type, &record->targets[i])) return -EINVAL;
+        if (!target_is_sound((uint8_t)record->type, &record->targets[i]) ||
+            !bits_are_sound((uint8_t)record->type, &record->targets[i], record->body.size))
+            return -EINVAL;
     return record_size(record) <= RECORD_BYTES_MAX ? 0 : -EMSGSIZE;
 }
 
@@ -179,7 +191,9 @@ static enum record_fault parse_content(const uint8_t *at, size_t exact, struct r
     if (!body_is_sound(view->type, view->body.size)) return RECORD_BAD_CONTENT;
     for (uint32_t i = 0; i < view->target_count; i++) {
         struct record_target target = record_view_target(view, i);
-        if (!target_is_sound(view->type, &target)) return RECORD_BAD_CONTENT;
+        if (!target_is_sound(view->type, &target) ||
+            !bits_are_sound(view->type, &target, view->body.size))
+            return RECORD_BAD_CONTENT;
     }
     return RECORD_GOOD;
 }
@@ -224,6 +238,38 @@ enum record_fault record_parse(struct bytes bytes, struct record_view *ret_view)
     uint32_t crc = crc32c(bytes.data + covered_from(), size - covered_from());
     if (crc != le_get_u32(bytes.data + AT_CRC)) return RECORD_BAD_CHECKSUM;
     return record_parse_known(bytes, ret_view);
+}
+
+uint32_t record_settled_words(const struct record_view *view) {
+    check(view->type == RECORD_SETTLED);
+    return (uint32_t)(view->body.size / 8);
+}
+
+uint64_t record_settled_word(const struct record_view *view, uint32_t at) {
+    check(at < record_settled_words(view));
+    return le_get_u64(view->body.data + (size_t)at * 8);
+}
+
+/* The first place from `at` on, counted from the record's first, whose bit is `set`, or the end. */
+static uint64_t next_bit(const struct record_view *view, uint64_t at, bool set) {
+    uint64_t end = (uint64_t)record_settled_words(view) * RECORD_SETTLED_PLACES;
+    while (at < end) {
+        uint64_t word = record_settled_word(view, (uint32_t)(at / RECORD_SETTLED_PLACES));
+        uint64_t bits = (set ? word : ~word) >> (at % RECORD_SETTLED_PLACES);
+        if (bits != 0) return at + (uint64_t)__builtin_ctzll(bits);
+        at = (at / RECORD_SETTLED_PLACES + 1) * RECORD_SETTLED_PLACES;
+    }
+    return end;
+}
+
+bool record_settled_run(const struct record_view *view, uint64_t *seq, uint64_t *ret_end) {
+    uint64_t first = record_view_target(view, 0).seq;
+    uint64_t end = (uint64_t)record_settled_words(view) * RECORD_SETTLED_PLACES;
+    uint64_t from = next_bit(view, *seq > first ? *seq - first : 0, true);
+    if (from == end) return false;
+    *seq = first + from;
+    *ret_end = first + next_bit(view, from, false);
+    return true;
 }
 
 const char *record_type_text(uint8_t type) {

@@ -14,6 +14,8 @@ enum {
     RECORD_MANIFEST_ENTRY_BYTES = 16, /* {segment number u64, file id u64} */
     RECORD_CATALOG_ENTRY_BYTES = 32,  /* the same, {end u64, index u64} */
     RECORD_TARGETS_MAX = 65535,       /* they are counted in 16 bits */
+    RECORD_SETTLED_PLACES = 64,       /* a SETTLED begins at a multiple of this, in words of it, */
+    RECORD_SETTLED_BYTES_MAX = 4096,  /* and has at most so many bytes of bits */
     /* A frame of the largest record, with its header and padding, takes 4 MiB. */
     RECORD_BYTES_MAX = 4 * 1024 * 1024 - 4096,
     RECORD_IGNORABLE = 0x80, /* who does not know a type with this bit may leave it out */
@@ -100,6 +102,15 @@ size_t record_claimed_size(struct bytes bytes);
 
 /* One target of a record that was read. */
 struct record_target record_view_target(const struct record_view *view, uint32_t at);
+
+/* Words of bits that a SETTLED has; one of them, whose bit i says that the message at target.seq +
+ * 64 * `at` + i is settled. */
+uint32_t record_settled_words(const struct record_view *view);
+uint64_t record_settled_word(const struct record_view *view, uint32_t at);
+
+/* The first run of settled messages of a SETTLED from *seq on, which is within it or before: where
+ * it begins and ends. False when there is none. */
+bool record_settled_run(const struct record_view *view, uint64_t *seq, uint64_t *ret_end);
 
 /* The type's name, for example "PUB", or "unknown". */
 const char *record_type_text(uint8_t type);

@@ -3,11 +3,12 @@
  *      recover_open        verdict            replay               replay
  *   ---------------> scan --------> publishes ------> the others ------> journals open behind it
  *
- * Opening reads every file of the directory, whoever wrote it, and changes nothing. Each writer's
- * files form a chain; in it every frame is checked. The first bad frame of a chain is either the
- * torn tail of a crash, and the chain is cut there; or some later frame or header says that this
- * place had been stable, and then it is damage, and is reported. Where there is damage nothing is
- * replayed, unless salvaging was asked for: then everything else is.
+ * Opening looks at every file of the directory, whoever wrote it, and changes nothing. Each
+ * writer's files form a chain; in it every frame is checked, or by its index (settings.by_index)
+ * the last files, and of full ones what they say at their ends. The first bad frame of a chain is
+ * either the torn tail of a crash, and the chain is cut there; or some later frame or header says
+ * that this place had been stable, and then it is damage, and is reported. Where there is damage
+ * nothing is replayed, unless salvaging was asked for: then everything else is.
  *
  * Any number of writers may have written, and any other number may follow: records name queues. */
 #ifndef STORE_RECOVER_H

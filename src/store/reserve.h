@@ -38,7 +38,7 @@ void reserve_close(struct reserve *reserve);
 /* Pieces that there are. */
 uint32_t reserve_count(struct reserve *reserve);
 
-/* Makes one more piece, stable. 0 or -errno. */
+/* Makes one more piece, written full and synced; its name need not survive a crash. 0 or -errno. */
 int reserve_add(struct reserve *reserve) MUST_USE;
 
 /* Removes a piece of which there is one too many. 0 or -errno. */

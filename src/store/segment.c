@@ -14,9 +14,10 @@
 #include "store/journal_frame.h"
 #include "store/le.h"
 
-enum {
-    MEMORY_BYTES_FIRST = 256 * 1024,
-};
+/* What is mapped at first, unless the segment is to be smaller: only what is written to takes
+ * memory.
+ */
+enum { MEMORY_BYTES_FIRST = 64 * 1024 * 1024 };
 
 struct segment_build {
     struct segment_settings settings;
@@ -33,20 +34,23 @@ struct segment_build {
     bool finished;
 };
 
-static void give_back_memory(struct segment_build *build) {
-    if (build->memory != build->settings.memory) disk_memory_free(build->memory);
+/* Its memory is the caller's, as long as that is enough. */
+static bool is_borrowed(const struct segment_build *build) {
+    return build->memory == build->settings.memory;
 }
 
 static void reserve(struct segment_build *build, size_t size) {
     size_t needed = build->at + size;
     if (needed <= build->memory_bytes) return;
-    size_t bytes = max_u64(2 * build->memory_bytes, MEMORY_BYTES_FIRST);
+    size_t bytes = build->memory_bytes;
     while (bytes < needed)
         bytes *= 2;
-    uint8_t *memory = disk_memory_new(bytes);
-    bytes_copy(memory, build->memory, build->at);
-    give_back_memory(build);
-    build->memory = memory;
+    if (is_borrowed(build)) {
+        build->memory = disk_memory_map(bytes);
+        bytes_copy(build->memory, build->settings.memory, build->at);
+    } else {
+        build->memory = disk_memory_map_more(build->memory, build->memory_bytes, bytes);
+    }
     build->memory_bytes = bytes;
 }
 
@@ -66,7 +70,10 @@ struct segment_build *segment_begin(const struct segment_settings *settings) {
     };
     memcpy(build->header.node_id, settings->node_id, FILE_NODE_ID_BYTES);
     file_index_clear(&build->index, settings->capacity_bytes / FILE_INDEX_PART);
-    reserve(build, FILE_HEADER_BYTES);
+    if (!settings->memory) {
+        build->memory_bytes = min_u64(settings->capacity_bytes, MEMORY_BYTES_FIRST);
+        build->memory = disk_memory_map(build->memory_bytes);
+    }
     build->crc = file_header_encode(&build->header, build->memory);
     build->at = SEGMENT_FRAMES_AT;
     return build;
@@ -188,6 +195,7 @@ void segment_finish(struct segment_build *build, struct disk_request *ret_reques
         .data = build->memory,
         .size = build->at,
         .head_size = build->at,
+        .spent = !is_borrowed(build),
     };
     if (build->settings.spill) {
         segment_spill_name(build->settings.file_id, ret_request->name);
@@ -199,7 +207,7 @@ void segment_finish(struct segment_build *build, struct disk_request *ret_reques
 
 void segment_free(struct segment_build *build) {
     if (!build) return;
-    give_back_memory(build);
+    if (!is_borrowed(build)) disk_memory_unmap(build->memory, build->memory_bytes);
     file_index_deinit(&build->index);
     mem_free(build);
 }

@@ -54,8 +54,9 @@ uint64_t segment_bytes(const struct segment_build *build);
 uint64_t segment_records(const struct segment_build *build);
 
 /* Adds the index and the end, and prepares the request that makes the file, name and all; the
- * owner submits it. What it points to stays the build's, which must not be freed before the disk
- * has handed the request back. At least one record must have been put, and none may be after. */
+ * owner submits it, once: the disk drops what is in memory. What it points to stays the build's,
+ * which must not be freed before the disk has handed the request back. At least one record must
+ * have been put, and none may be after. */
 void segment_finish(struct segment_build *build, struct disk_request *ret_request);
 
 /* Frees it; NULL is fine. */

@@ -49,6 +49,7 @@ def known(rows, *keys):
 
 def test_there_is_something_to_read():
     assert (GOLDEN / "format-1" / "data.tar.xz").is_file()
+    assert (GOLDEN / "format-1-bits" / "data.tar.xz").is_file()  # with a SETTLED
 
 
 def test_godwitctl_reads_it(golden, broker):

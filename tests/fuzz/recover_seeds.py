@@ -7,8 +7,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 BLOCK = 4096
 TWO, SALVAGE, REPAIR, LINK, FIRST_SEGMENT, SECOND_SEGMENT, BY_INDEX = 1, 2, 4, 8, 16, 32, 64
-PUB, ACK, RQ, PURGE, QDEL, QSTATE, MANIFEST, INDEX, SEAL, DELIVERED, PART, CATALOG, RUNS = \
-    1, 2, 3, 4, 5, 6, 9, 16, 17, 18, 19, 20, 149
+PUB, ACK, RQ, PURGE, QDEL, QSTATE, MANIFEST, INDEX, SEAL, DELIVERED, PART, CATALOG, SETTLED, RUNS = \
+    1, 2, 3, 4, 5, 6, 9, 16, 17, 18, 19, 20, 21, 149
 JOURNAL_AT, SEGMENT_AT = 2 * BLOCK, BLOCK
 
 TABLE = []
@@ -103,11 +103,16 @@ def message(seq, body=b"hello"):
     return record(PUB, [(5, seq)], body, b"head", message=seq)
 
 
+def bits(queue, seq, *words):
+    return record(SETTLED, [(queue, seq)], struct.pack("<%dQ" % len(words), *words))
+
+
 def all_types():
     return journal().frame(
         message(1), record(ACK, [(5, 1, 1)]), record(RQ, [(5, 2, 3)]), record(PURGE, [(5, 9)]),
         record(QDEL, [(6, 0)]), record(QSTATE, [(5, 1), (5, 1 << 56)], b"state"),
-        record(MANIFEST), record(DELIVERED, [(5, 4096)]), record(0x80, body=b"newer"))
+        record(MANIFEST), record(DELIVERED, [(5, 4096)]), bits(5, 64, 0x5555, 1 << 63),
+        record(0x80, body=b"newer"))
 
 
 def listing(*segments):
@@ -139,7 +144,7 @@ def indexed():
     index = first.end
     first.frame(record(INDEX, body=bytes(48)), flags=2)
     first.frame(runs((5, 1, at, 2 * size, 2), (5, 3, at + 2 * size, part, 0)), record(ACK, [(5, 1, 1)]),
-                record(DELIVERED, [(5, 4096)]), listing((1, 77)), flags=6)
+                record(DELIVERED, [(5, 4096)]), bits(5, 0, 2), listing((1, 77)), flags=6)
     second = journal(number=2, base=16 * BLOCK, prev=(1, first.end, first.prev), durable=first.end, index=index)
     pub = record(PUB, [(5, 3)], b"rest", flags=1, message=3)
     return first, second.frame(pub, listing(), durable=16 * BLOCK + JOURNAL_AT)

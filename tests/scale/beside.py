@@ -18,15 +18,19 @@ FLOW_SECONDS_MAX = 300
 TURN_SECONDS_MAX = 0.05
 P99_MS_MAX = 50
 ROUNDS = int(os.environ.get("GODWIT_SCALE_ROUNDS", "3"))
-BUCKET = re.compile(r'godwit_loop_turn_seconds_bucket\{shard="\d+",le="([^"]+)"\}')
+BUCKET = re.compile(r'(\w+)_bucket\{shard="\d+",le="([^"]+)"\}')
 
 
 def prefer(process):
     """Lets a process's threads run before all others, where that is allowed: else what is measured on
-    a machine with few cores is how long the kernel let somebody else run."""
+    a machine with few cores is how long the kernel let somebody else run. Not those that fill files,
+    who would then be waited for as nobody is who is equal."""
     for thread in os.listdir(f"/proc/{process.pid}/task"):
-        with contextlib.suppress(PermissionError, ProcessLookupError):
-            os.sched_setscheduler(int(thread), os.SCHED_RR, os.sched_param(1))
+        with contextlib.suppress(PermissionError, ProcessLookupError, FileNotFoundError):
+            with open(f"/proc/{process.pid}/task/{thread}/comm", encoding="ascii") as file:
+                patient = file.read().strip() == "disk-slow"
+            if not patient:
+                os.sched_setscheduler(int(thread), os.SCHED_RR, os.sched_param(1))
 
 
 def resident_bytes(node):
@@ -35,17 +39,19 @@ def resident_bytes(node):
 
 
 class Turns:
-    """The turns of all loops since this was made."""
+    """The turns of all loops since this was made, or another histogram of theirs."""
 
-    def __init__(self, node):
+    def __init__(self, node, name="godwit_loop_turn_seconds"):
         self.node = node
+        self.name = name
         self.before = self.read()
 
     def read(self):
         counts = {}
         for name, value in self.node.sight.metrics().items():
-            if match := BUCKET.match(name):
-                bound = float("inf") if match[1] == "+Inf" else float(match[1])
+            match = BUCKET.match(name)
+            if match and match[1] == self.name:
+                bound = float("inf") if match[2] == "+Inf" else float(match[2])
                 counts[bound] = counts.get(bound, 0) + value
         return counts
 

@@ -6,24 +6,17 @@ The figures are printed beside their goals. What fails is only what is far off o
 """
 import json
 import os
-import pathlib
 import subprocess
 import time
 
-import pytest
+from beside import resident_bytes
 from wire import Client
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 MESSAGES = int(os.environ.get("GODWIT_SCALE_LONG", "10000000"))
 BYTES = int(os.environ.get("GODWIT_SCALE_LONG_BYTES", "100"))
 MIB = 1 << 20
 JOURNAL_BUDGET = 512 * MIB  # the default
 QUEUE = "long"
-
-
-def resident_bytes(node):
-    with open(f"/proc/{node.process.pid}/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def disk_bytes(node):
@@ -38,7 +31,7 @@ def cpu_seconds(node):
 
 def perf(node, *flags):
     """Runs godwit-perf against the queue; what it counted in the whole run."""
-    command = [str(ROOT / "build/release/godwit-perf"), "-h", f"amqp://127.0.0.1:{node.port}",
+    command = [os.path.join(os.path.dirname(node.binary), "godwit-perf"), "--port", str(node.port),
                "-u", QUEUE, "-p", "-s", str(BYTES), "--quiet", "--json", *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -48,8 +41,7 @@ def perf(node, *flags):
     return report["whole"]
 
 
-@pytest.mark.parametrize("shards", [1])
-def test_a_long_queue(node, figure, shards):
+def test_a_long_queue(node, figure):
     client = Client(node.address)
     client.channel()
     client.call(1, "queue.declare", queue=QUEUE, durable=True)

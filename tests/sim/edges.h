@@ -25,6 +25,8 @@ struct world;
     EDGE(lost, "messages lost")                                                                    \
     EDGE(files_kept, "files kept in place")                                                        \
     EDGE(files_broken, "files that could not be emptied")                                          \
+    EDGE(facts_sliced, "turns in which a queue's facts did not come to their end")                 \
+    EDGE(facts_bits, "records that say what is settled as bits")                                   \
     EDGE(pressed, "turns with memory short")
 
 enum edge {

@@ -48,16 +48,13 @@ static void spoil(struct world *world, const char *name, uint8_t *bytes) {
 
 /* Walks through what has been read. Behind a bad block another frame may begin. */
 static struct message *walk_bytes(
-    const struct world *world, struct search *search, struct page *page, struct bytes bytes) {
+    const struct world *world, struct search *search, struct page *page) {
     struct message *message = NULL;
     while (!message) {
         enum page_step step = page_next(page);
-        if (step == PAGE_BAD && search->spoilt && page_pass(page) == PAGE_RECORD) continue;
-        uint64_t next = (page->at / DISK_BLOCK_BYTES + 1) * DISK_BLOCK_BYTES;
-        if (step == PAGE_BAD && search->spoilt && next < page->end) {
-            page_begin(page, bytes, 0, next);
+        bool goes_on = step == PAGE_BAD && search->spoilt;
+        if (goes_on && (page_pass(page) == PAGE_RECORD || page_resync(page) == PAGE_RECORD))
             continue;
-        }
         if (step != PAGE_RECORD) break;
         if (page->view.type == RECORD_PUB) message = take_pub(world, search, &page->view);
         if (page->view.type == RECORD_PART) pub_parts_take(&search->parts, &page->view);
@@ -65,7 +62,6 @@ static struct message *walk_bytes(
     return message;
 }
 
-/* Walks through the file from a place on. */
 /* Memory for a whole file: many are read, and one run is one process. */
 static uint8_t *room_for(uint64_t size) {
     static uint8_t *memory;
@@ -78,6 +74,7 @@ static uint8_t *room_for(uint64_t size) {
     return memory;
 }
 
+/* Walks through the file from a place on. */
 static struct message *walk(
     struct world *world, struct search *search, const struct piece_place *place) {
     struct disk *disk = vault_reader(world->vault);
@@ -91,7 +88,7 @@ static struct message *walk(
         struct page page = {.end = place->end, .file_id = place->file_id};
         if (search->spoilt) spoil(world, place->name, bytes);
         page_begin(&page, bytes_of(bytes, size), 0, place->offset);
-        message = walk_bytes(world, search, &page, bytes_of(bytes, size));
+        message = walk_bytes(world, search, &page);
     }
     disk_close(disk, file);
     return message;
@@ -105,7 +102,8 @@ static struct message *read_kept(struct world *world, struct search *search) {
     search->id = search->slot->id;
     if (piece_locate(stay, &place)) message = walk(world, search, &place);
     struct kept_file *file = stay->file;
-    for (; !message && piece_locate_next(file, &place); file = piece_next_file(file))
+    bool ends_there = file->whole;
+    for (; !message && !ends_there && piece_locate_next(file, &place); file = piece_next_file(file))
         message = walk(world, search, &place);
     return message;
 }

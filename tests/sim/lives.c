@@ -21,7 +21,8 @@ static void make_broker(struct world *world) {
             .frame_max = FRAME_MAX_DEFAULT,
             .channel_max = CHANNELS_PER_CONNECTION_MAX,
             .heartbeat_s = HEARTBEAT_S_DEFAULT,
-            .message_bytes_max = MESSAGE_BYTES_MAX_DEFAULT},
+            .message_bytes_max = MESSAGE_BYTES_MAX_DEFAULT,
+            .settling_slice = world->swarm.settling_slice},
         .memory_limit =
             world->swarm.alarms ? 20000 + prng_below(&world->secrets, 200000) : INT64_MAX,
         .hash_seed = prng_next(&world->secrets),

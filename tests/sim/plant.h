@@ -34,6 +34,8 @@
     PLANT(confirm_unstable, early_confirm, "a watermark says stable for all that is applied")      \
     PLANT(ack_unrecorded, resurrected, "every fifth settlement is not recorded")                   \
     PLANT(facts_lost, resurrected, "a file goes without its facts having been put again")          \
+    PLANT(bits_wrong, lost, "bits of what is settled say so of a message more")                    \
+    PLANT(facts_end_early, resurrected, "a queue's facts end with their first slice")              \
     PLANT(delivered_unrecorded, unflagged, "how far was delivered is not recorded")                \
     PLANT(answer_unstable, lost, "a declare is answered before it is stable")                      \
     PLANT(segment_unlisted, lost, "a manifest does not list the last segment")                     \

@@ -289,8 +289,10 @@ static void check_alarm(struct world *world) {
 
 /* Memory is not short any more: the limit is raised by hand, so all have to be told by hand. */
 static void end_alarm(struct world *world) {
-    world->broker->memory_limit = INT64_MAX;
-    atomic_store(&world->broker->memory_alarm, false);
+    struct memory_level *level = &world->broker->memory;
+    level->limit = INT64_MAX;
+    atomic_store(&level->allowed, INT64_MAX);
+    atomic_store(&level->alarm, false);
     for (uint32_t i = 0; i < world->swarm.shards; i++)
         world_wake(world, i);
 }

@@ -1,4 +1,5 @@
 /* seam_store: planted bugs of what keeps messages and definitions: see sim/seam.c. */
+#include "sim/edges.h"
 #include "sim/plant.h"
 
 #include <errno.h>
@@ -20,6 +21,8 @@ uint64_t __wrap_kept_file_live(const struct kept_file *file);
 uint64_t __real_kept_file_live(const struct kept_file *file);
 uint64_t __wrap_keeper_stage(struct keeper *keeper, const struct record *record, void *memory);
 uint64_t __real_keeper_stage(struct keeper *keeper, const struct record *record, void *memory);
+bool __wrap_facts_put(struct facts *facts, const struct queue_slot *slot, uint32_t *steps);
+bool __real_facts_put(struct facts *facts, const struct queue_slot *slot, uint32_t *steps);
 uint64_t __wrap_retire_put_manifest(struct archive *archive);
 uint64_t __real_retire_put_manifest(struct archive *archive);
 void __wrap_segment_ref_put(const struct segment_ref *ref, uint8_t *at);
@@ -57,13 +60,38 @@ int __wrap_journal_settle(
     return __real_journal_settle(journal, span, ret_position);
 }
 
+/* Sets the first bit that is clear between two that are set. */
+static void spoil_bits(uint8_t *bits, size_t size) {
+    bool before = false;
+    for (size_t at = 0; at + 1 < size * 8; at++) {
+        bool here = bits[at / 8] >> (at % 8) & 1;
+        bool behind = bits[(at + 1) / 8] >> ((at + 1) % 8) & 1;
+        if (before && !here && behind) {
+            bits[at / 8] |= (uint8_t)(1u << at % 8);
+            return;
+        }
+        before = here;
+    }
+}
+
 /* What evacuations put again; without it, or before it is stable, files go. */
 uint64_t __wrap_keeper_stage(struct keeper *keeper, const struct record *record, void *memory) {
+    edges_add(EDGE_facts_bits, record->type == RECORD_SETTLED);
+    if (record->type == RECORD_SETTLED && plant_on(PLANT_bits_wrong))
+        spoil_bits(memory, record->body.size);
     if (plant_on(PLANT_facts_lost)) {
         mem_free(memory);
         return 0;
     }
     return __real_keeper_stage(keeper, record, memory);
+}
+
+bool __wrap_facts_put(struct facts *facts, const struct queue_slot *slot, uint32_t *steps) {
+    bool done = __real_facts_put(facts, slot, steps);
+    edges_add(EDGE_facts_sliced, !done);
+    if (done || !plant_on(PLANT_facts_end_early)) return done;
+    facts_drop(facts);
+    return true;
 }
 
 /* ---- files ---- */

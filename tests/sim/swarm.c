@@ -53,6 +53,7 @@ void swarm_init(struct swarm *swarm, uint64_t seed) {
         .durable = (uint32_t)prng_below(&prng, 16),
         .persistent = prng_chance(&prng, 50) ? 100 : (uint32_t)prng_below(&prng, 100),
         .starved = (uint32_t)prng_below(&prng, 8),
+        .settling_slice = seed % 4 == 1 ? 1 + (uint32_t)(seed / 4 % 8) : 0,
         .socket_room = 64u << prng_below(&prng, 12),
     };
 #define FEATURE(name, percent) swarm->name = prng_chance(&prng, percent);

@@ -66,11 +66,12 @@ struct swarm {
     uint32_t wire_weight;
     uint32_t turn_weight;
     uint32_t disk_weight;
-    uint32_t crash_count; /* in seeds that have crashes */
-    uint32_t durable;     /* a bit for each stable queue */
-    uint32_t persistent;  /* percent of the messages */
-    uint32_t starved;     /* an actor that seldom gets a turn; the number may be nobody's */
-    uint32_t socket_room; /* bytes that a socket takes before its reader reads */
+    uint32_t crash_count;    /* in seeds that have crashes */
+    uint32_t durable;        /* a bit for each stable queue */
+    uint32_t persistent;     /* percent of the messages */
+    uint32_t starved;        /* an actor that seldom gets a turn; the number may be nobody's */
+    uint32_t settling_slice; /* see struct session_settings; 0 in most seeds */
+    uint32_t socket_room;    /* bytes that a socket takes before its reader reads */
 #define FEATURE(name, percent) bool name;
     SWARM_FEATURES
     SWARM_DISK_FEATURES

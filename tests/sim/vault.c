@@ -126,6 +126,9 @@ struct vault *vault_new(struct world *world) {
                 .slice_messages = 1 + (uint32_t)prng_below(storage, 64),
                 .reads = 1 + (uint32_t)prng_below(storage, 3)}},
     };
+    uint64_t drawn = vault->settings.limits.slice_bytes;
+    vault->settings.limits.slice_steps = 1 + (uint32_t)drawn % 5;
+    vault->settings.limits.facts_bytes = 1 + drawn % 2000;
     vault->settings.limits.spill = choose_spill_limits(world->verdict->seed);
     return vault;
 }

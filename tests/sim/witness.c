@@ -160,8 +160,7 @@ void witness_bounds(struct world *world) {
             const struct archive *archive = &keeper->archives[k];
             /* The one that is being written, and the one before it. */
             uint32_t count = journal_files(archive->journal);
-            bool dear = k == 0 && keeper->retirement.files_dear != 0;
-            if (count > budget + 2 && !dear)
+            if (count > budget + 2)
                 world_fail(world, bounded, "writer %u has %u journal files, %u are enough",
                     archive->number, count, budget);
             uint32_t spares = journal_spares(archive->journal);

@@ -51,8 +51,8 @@ static uint64_t value_of(const struct record_view *record) {
 static void on_fact(void *context, const struct recover_record *record) {
     struct index_view *view = context;
     const struct record_view *fact = record->view;
-    bool whole =
-        fact->type == RECORD_QSTATE || fact->type == RECORD_QDEL || fact->type == RECORD_RQ;
+    bool whole = fact->type == RECORD_QSTATE || fact->type == RECORD_QDEL ||
+                 fact->type == RECORD_RQ || fact->type == RECORD_SETTLED;
     for (uint32_t i = 0; i < fact->target_count; i++) {
         struct record_target target = record_view_target(fact, i);
         struct index_fact one = {.type = fact->type, .queue = target.queue, .seq = target.seq};

@@ -355,7 +355,11 @@ static int carry_out(struct sim_port *port, struct disk_request *request) {
     enum sim_fault fault = platter->fault;
     bool fails = fails_now(platter);
     if (request->kind == DISK_READ) return read_some(platter, request, fails);
-    if (request->kind == DISK_MAKE) return carry_out_make(platter, request, fails);
+    if (request->kind == DISK_MAKE) {
+        int status = carry_out_make(platter, request, fails);
+        if (request->spent) disk_memory_spend(request->data, request->head_size);
+        return status;
+    }
     if (request->kind == DISK_REMOVE) {
         if (fault == SIM_EIO) platter->fault = SIM_NO_FAULT;
         /* It may have been removed all the same. */

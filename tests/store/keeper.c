@@ -283,6 +283,20 @@ static uint64_t facts_from(const struct keeper *keeper) {
     return up_to;
 }
 
+/* Every second queue says what is settled as bits, the others in the state's body. */
+static uint64_t put_state(struct keeper *keeper, uint64_t queue) {
+    struct record record = ledger_state_record(keeper->ledger, queue);
+    if (queue % 2 == 0) return put(keeper, &record);
+    record.body = bytes_of(NULL, 0);
+    uint64_t last = put(keeper, &record);
+    for (uint64_t priority = 0; priority < LEDGER_PRIORITIES; priority++) {
+        uint64_t at = 0;
+        while (ledger_settled_record(keeper->ledger, queue, priority, &at, &record))
+            last = put(keeper, &record);
+    }
+    return last;
+}
+
 /* What the file says of queues is put again, as it is now. */
 static uint64_t state_facts(struct keeper *keeper) {
     uint64_t last = 0;
@@ -293,8 +307,7 @@ static uint64_t state_facts(struct keeper *keeper) {
         bool needed = (facts->file_no != 0 && facts->file_no <= up_to) ||
                       (facts->position != 0 && facts->position <= keeper->left[up_to]);
         if (!needed || PLANTED(FACTS_FORGOTTEN)) continue;
-        struct record record = ledger_state_record(keeper->ledger, queue);
-        last = put(keeper, &record);
+        last = put_state(keeper, queue);
         *facts = (struct ledger_facts){.position = last};
     }
     return last;

@@ -201,3 +201,23 @@ struct record ledger_state_record(struct ledger *ledger, uint64_t queue) {
         .targets = heads,
         .body = bytes_of(body, size)};
 }
+
+bool ledger_settled_record(struct ledger *ledger, uint64_t queue, uint64_t priority, uint64_t *at,
+    struct record *ret_record) {
+    enum { PLACES_MAX = RECORD_SETTLED_BYTES_MAX * 8 };
+    const struct ledger_lane *lane = &ledger->lanes[queue - 1][priority];
+    if (*at > lane->count) return false; /* the first place is 1 */
+    struct record_target *target = ledger_keep(ledger, sizeof *target);
+    *target = (struct record_target){queue, priority << SEQ_PRIORITY_SHIFT | *at, 1};
+    uint64_t end = min_u64(lane->count + 1, *at + PLACES_MAX);
+    size_t size = (end - *at + RECORD_SETTLED_PLACES - 1) / RECORD_SETTLED_PLACES * 8;
+    uint8_t *bits = ledger_keep(ledger, size);
+    memset(bits, 0, size);
+    for (uint64_t i = *at; i < end; i++)
+        if (i != 0 && is_settled(&lane->places[i - 1]))
+            bits[(i - *at) / 8] |= (uint8_t)(1u << (i - *at) % 8);
+    *at = *at + PLACES_MAX;
+    *ret_record = (struct record){
+        .type = RECORD_SETTLED, .target_count = 1, .targets = target, .body = bytes_of(bits, size)};
+    return true;
+}

@@ -118,6 +118,11 @@ void ledger_settle(
 /* The state of a queue as a record: heads as targets, spans above them as the body. Kept. */
 struct record ledger_state_record(struct ledger *ledger, uint64_t queue);
 
+/* The same of one priority's places from *at on, as a SETTLED, and where the next one goes on;
+ * false when there are no more. `at` begins with 0. */
+bool ledger_settled_record(struct ledger *ledger, uint64_t queue, uint64_t priority, uint64_t *at,
+    struct record *ret_record);
+
 /* Replays all and compares: what was confirmed and is not settled is there, bit by bit; what was
  * settled and stable does not live; nothing else is there. */
 void ledger_compare(struct ledger *ledger, struct recovery *recovery);

@@ -49,6 +49,13 @@ static void on_settled_below(struct ledger *ledger, struct record_target target)
         on_settled(ledger, target.queue, seq);
 }
 
+static void on_settled_bits(struct ledger *ledger, const struct record_view *view) {
+    uint64_t queue = record_view_target(view, 0).queue;
+    uint64_t end = 0;
+    for (uint64_t seq = 0; record_settled_run(view, &seq, &end); seq = end)
+        on_settled_span(ledger, (struct record_target){queue, seq, end - seq});
+}
+
 static void on_state_body(struct ledger *ledger, uint64_t queue, struct bytes body) {
     for (uint32_t at = 0; at + 16 <= body.size; at += 16)
         on_settled_span(ledger, (struct record_target){queue, le_get_u64(body.data + at),
@@ -63,6 +70,8 @@ static void on_fact(void *context, const struct recover_record *record) {
         struct record_target target = record_view_target(view, i);
         if (view->type == RECORD_ACK) {
             on_settled_span(ledger, target);
+        } else if (view->type == RECORD_SETTLED) {
+            on_settled_bits(ledger, view);
         } else {
             on_settled_below(ledger, target);
         }

@@ -261,6 +261,48 @@ static void a_file_is_made_once_and_removed_once(void **state) {
     close_owner(&owner);
 }
 
+/* Memory that grows and is spent: what is in it gets into the file, and is gone then. */
+static void mapped_memory_is_spent(void **state) {
+    (void)state;
+    struct owner owner = {.directory = "journal-test-XXXXXX"};
+    pthread_mutex_init(&owner.mutex, NULL);
+    pthread_cond_init(&owner.rung, NULL);
+    assert_non_null(mkdtemp(owner.directory));
+    struct disk_posix_settings settings = {
+        .directory = owner.directory, .bell = on_bell, .bell_context = &owner};
+    assert_int_equal(disk_posix_open(&settings, &owner.posix), 0);
+    struct disk *disk = disk_posix_disk(owner.posix);
+    enum { BLOCKS = 300, SIZE = BLOCKS * DISK_BLOCK_BYTES };
+    uint8_t *memory = disk_memory_map(DISK_BLOCK_BYTES);
+    for (size_t i = 0; i < DISK_BLOCK_BYTES; i++)
+        memory[i] = (uint8_t)(i / 7);
+    memory = disk_memory_map_more(memory, DISK_BLOCK_BYTES, SIZE);
+    memory[SIZE - 1] = 99;
+    struct disk_request make = {.kind = DISK_MAKE,
+        .data = memory,
+        .size = SIZE,
+        .head_size = SIZE,
+        .spent = true,
+        .name = "one.segment"};
+    disk_submit(disk, &make);
+    wait_for_bell(&owner);
+    assert_ptr_equal(disk_reap(disk), &make);
+    assert_int_equal(make.status, 0);
+    assert_int_equal(memory[7], 0);
+    assert_int_equal(memory[SIZE - 1], 0);
+    disk_memory_unmap(memory, SIZE);
+    struct disk_file *file = NULL;
+    assert_int_equal(disk_open(disk, "one.segment", &file), 0);
+    uint8_t *into = disk_memory_new(SIZE);
+    assert_int_equal(disk_read(disk, file, 0, into, SIZE), 0);
+    for (size_t i = 0; i < SIZE - 1; i++)
+        assert_int_equal(into[i], i < DISK_BLOCK_BYTES ? (uint8_t)(i / 7) : 0);
+    assert_int_equal(into[SIZE - 1], 99);
+    disk_memory_free(into);
+    disk_close(disk, file);
+    close_owner(&owner);
+}
+
 static bool fleeting; /* files are made and read as such */
 
 /* Reads one piece and gives the request as it came back. */
@@ -357,6 +399,7 @@ int main(void) {
         cmocka_unit_test(synced_writes_are_read_back),
         cmocka_unit_test(unsynced_writes_are_read_back),
         cmocka_unit_test(a_file_is_made_once_and_removed_once),
+        cmocka_unit_test(mapped_memory_is_spent),
         cmocka_unit_test(pieces_are_read_directly_or_not),
         cmocka_unit_test(what_is_not_there_is_told),
     };

@@ -249,6 +249,55 @@ static void sparse_folded_ones_become_strays(void **state) {
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* Whole chunks of places are what is found one by one, wherever one begins. */
+static void expect_chunks(struct fixture *f) {
+    uint64_t next = f->entries.next_seq;
+    struct entry *entry = NULL;
+    for (uint64_t from = 0; from * CHUNK_ENTRIES < next + CHUNK_ENTRIES; from++) {
+        uint64_t number = from, live = 0;
+        bool any = entries_next_chunk(&f->entries, &number, &live);
+        while (any && live == 0)
+            any = entries_next_chunk(&f->entries, &number, &live);
+        uint64_t seq = from * CHUNK_ENTRIES;
+        bool expected = entries_next_any(&f->entries, &seq, UINT64_MAX, &entry);
+        assert_int_equal(any, expected);
+        if (!expected) continue;
+        assert_int_equal(number, seq / CHUNK_ENTRIES);
+        for (uint64_t i = 0; i < CHUNK_ENTRIES; i++) {
+            uint64_t place = number * CHUNK_ENTRIES + i;
+            seq = place;
+            bool there = entries_next_any(&f->entries, &seq, place + 1, &entry);
+            assert_int_equal(live >> i & 1, there);
+        }
+    }
+}
+
+static void chunks_are_found_in_the_ring_and_before(void **state) {
+    struct fixture *f = *state;
+    expect_chunks(f);
+    put(f, 5, ENTRY_KEPT);
+    expect_chunks(f);
+    put(f, 1000 * CHUNK_ENTRIES, ENTRY_KEPT);
+    for (uint64_t number = 100; number < 120; number++)
+        entries_fold(&f->entries, number);
+    entries_remove_folded(&f->entries, 110);
+    /* Few stay, and none where a gap is wider than one look. */
+    for (uint64_t seq = 1; seq < 900 * CHUNK_ENTRIES; seq++) {
+        bool stays = seq % 70 == 0 && seq < 300 * CHUNK_ENTRIES;
+        bool folded = seq / CHUNK_ENTRIES >= 100 && seq / CHUNK_ENTRIES < 120;
+        if (!stays && !folded) entries_remove(&f->entries, seq);
+    }
+    expect_chunks(f);
+    for (int i = 0; i < 20; i++)
+        entries_tidy(&f->entries, 900 * CHUNK_ENTRIES);
+    assert_non_null(f->entries.strays);
+    expect_chunks(f);
+    /* Strays that are removed behind each other, more than one look passes over. */
+    for (uint64_t seq = 101 * CHUNK_ENTRIES; seq < 117 * CHUNK_ENTRIES; seq++)
+        if (seq / CHUNK_ENTRIES != 110) entries_remove(&f->entries, seq);
+    expect_chunks(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE(a_full_chunk_is_folded_and_gives_its_memory_back),
@@ -265,6 +314,7 @@ int main(void) {
         CASE(before_a_wide_gap_folded_ones_become_strays),
         CASE(behind_many_folded_ones_a_wide_gap_stays_in_the_ring),
         CASE(sparse_folded_ones_become_strays),
+        CASE(chunks_are_found_in_the_ring_and_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

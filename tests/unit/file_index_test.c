@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "store/file_index.h"
+#include "store/le.h"
 #include "store/pages.h"
 #include "store/recover.h"
 #include "store/segment.h"
@@ -21,6 +22,8 @@ struct gathered {
     uint32_t records[256]; /* by type */
     struct record_target targets[4096];
     uint32_t target_count;
+    uint64_t settled_bits;
+    uint64_t settled_count; /* by the summaries */
     uint32_t frames;
     uint8_t flags; /* of the last frame */
 };
@@ -74,6 +77,10 @@ static void on_record(void *context, const struct record_view *view) {
     struct gathered *gathered = context;
     gathered->records[view->type]++;
     if (view->type == RECORD_INDEX) gathered->summaries += summary_count(view->body);
+    for (uint32_t i = 0; view->type == RECORD_INDEX && i < summary_count(view->body); i++)
+        gathered->settled_count += summary_decode(view->body, i).settled;
+    for (uint32_t i = 0; view->type == RECORD_SETTLED && i < record_settled_words(view); i++)
+        gathered->settled_bits += (uint64_t)__builtin_popcountll(record_settled_word(view, i));
     for (uint32_t i = 0; view->type == RECORD_RUNS && i < file_run_count(view->body); i++)
         gathered->runs[gathered->run_count++] = file_run_at(view->body, i);
     for (uint32_t i = 0; i < view->target_count; i++)
@@ -217,6 +224,44 @@ static void facts_are_said_once(void **state) {
     end(gathered);
 }
 
+static void put_bits(struct gathered *gathered, uint64_t seq, uint64_t word, uint32_t words) {
+    uint8_t bits[RECORD_SETTLED_BYTES_MAX];
+    for (uint32_t i = 0; i < words; i++)
+        le_put_u64(bits + (size_t)i * 8, word);
+    struct record_target target = {QUEUE, seq, 1};
+    struct record record = {.type = RECORD_SETTLED,
+        .target_count = 1,
+        .targets = &target,
+        .body = bytes_of(bits, (size_t)words * 8)};
+    add(gathered, &record);
+}
+
+static void bits_are_said_as_they_were(void **state) {
+    (void)state;
+    struct gathered *gathered = begin(BYTES_MAX);
+    pub(gathered, 1);
+    for (uint64_t i = 0; i < 10; i++)
+        put_bits(gathered, i * 32768, 0x5555555555555555, 512);
+    put_bits(gathered, (uint64_t)3 << SEQ_PRIORITY_SHIFT, 7, 1);
+    finish(gathered);
+    assert_int_equal(gathered->records[RECORD_SETTLED], 11);
+    assert_int_equal(gathered->settled_bits, 10 * 16384 + 3);
+    assert_int_equal(gathered->settled_count, 10 * 16384 + 3);
+    assert_int_equal(gathered->summaries, 2);
+    assert_true(gathered->frames > 2);
+    assert_int_equal(gathered->flags, JOURNAL_FRAME_INDEX | JOURNAL_FRAME_COMPLETE);
+    end(gathered);
+    gathered = begin(BYTES_MAX);
+    for (uint64_t i = 0; i < 16; i++)
+        put_bits(gathered, i * 32768, 1, 512);
+    assert_true(gathered->index.given_up);
+    put_bits(gathered, 0, 1, 1);
+    finish(gathered);
+    assert_int_equal(gathered->records[RECORD_SETTLED], 0);
+    assert_int_equal(gathered->settled_count, 16 * 512 + 1);
+    end(gathered);
+}
+
 static void too_much_is_given_up(void **state) {
     (void)state;
     struct gathered *gathered = begin(BYTES_MAX);
@@ -266,6 +311,20 @@ static void turns(struct owner *owner) {
     owner_turns(owner, 6);
 }
 
+/* Says again what owner_new settles of the 320 messages from `seq` on. */
+static void put_settled_bits(struct owner *owner, uint64_t seq) {
+    static uint8_t bits[5 * 8]; /* the journal borrows them */
+    for (uint64_t i = 0; i < 8 * sizeof bits; i++)
+        if (i % 10 != 0) bits[i / 8] |= (uint8_t)(1u << i % 8);
+    struct record_target target = {QUEUE, seq, 1};
+    struct record record = {.type = RECORD_SETTLED,
+        .target_count = 1,
+        .targets = &target,
+        .body = bytes_of(bits, sizeof bits)};
+    uint64_t position = 0;
+    assert_int_equal(journal_put(owner->journal, &record, &position), 0);
+}
+
 /* A journal with so many full files; each message of 1000 bytes is settled but every tenth. */
 static struct owner *owner_new(uint32_t files, bool unwitnessed, uint64_t *ret_messages) {
     struct owner *owner = owner_with_disk();
@@ -289,6 +348,7 @@ static struct owner *owner_new(uint32_t files, bool unwitnessed, uint64_t *ret_m
         uint64_t position = 0;
         assert_int_equal(journal_put(owner->journal, &record, &position), 0);
         if (seq % 10 != 0) assert_int_equal(journal_settle(owner->journal, &target, &position), 0);
+        if (seq % 320 == 0) put_settled_bits(owner, seq - 320);
         if (seq % 20 == 0) turns(owner);
     }
     turns(owner);
@@ -314,11 +374,17 @@ static struct recovery *look(struct owner *owner, bool by_index) {
 }
 
 struct found {
-    uint64_t pubs, settled, in_runs, runs;
+    uint64_t pubs, settled, settled_bits, in_runs, runs;
 };
 
 static void on_found(void *context, const struct recover_record *record) {
     struct found *found = context;
+    bool bits = record->view->type == RECORD_SETTLED;
+    uint64_t end = 0;
+    for (uint64_t seq = 0; bits && record_settled_run(record->view, &seq, &end); seq = end) {
+        assert_int_equal(end - seq, 9);
+        found->settled_bits += 9;
+    }
     for (uint32_t i = 0; i < record->view->target_count; i++) {
         found->pubs += record->view->type == RECORD_PUB;
         if (record->view->type == RECORD_ACK)
@@ -351,6 +417,8 @@ static void sealed_files_are_not_read(void **state) {
     assert_int_equal(all.pubs, messages);
     assert_int_equal(all.runs, 0);
     assert_int_equal(found.settled, all.settled);
+    assert_int_equal(found.settled_bits, all.settled_bits);
+    assert_int_equal(all.settled_bits, messages / 320 * 288);
     assert_int_equal(found.pubs + found.in_runs, messages);
     assert_true(found.pubs < messages / 4 && found.runs < 40);
     assert_true(recover_counts(some).bytes < recover_counts(full).bytes / 4);
@@ -417,6 +485,7 @@ int main(void) {
         cmocka_unit_test(runs_are_short_unless_a_message_is_long),
         cmocka_unit_test(a_message_in_parts_is_in_a_run_or_has_pieces),
         cmocka_unit_test(facts_are_said_once),
+        cmocka_unit_test(bits_are_said_as_they_were),
         cmocka_unit_test(too_much_is_given_up),
         cmocka_unit_test(an_empty_file_has_an_index),
         cmocka_unit_test(sealed_files_are_not_read),

@@ -102,6 +102,63 @@ static void test_spans_in_any_order(void **state) {
     }
 }
 
+/* Bits for so many words from `seq` on, which are drawn: about so many percent of them are set. */
+static void take_bits(
+    struct ledger *ledger, struct prng *prng, uint64_t seq, uint32_t words, bool *settled) {
+    uint8_t body[RECORD_SETTLED_BYTES_MAX] = {0};
+    uint32_t percent = (uint32_t)prng_below(prng, 101);
+    for (uint64_t i = 0; i < (uint64_t)words * RECORD_SETTLED_PLACES; i++) {
+        if (!prng_chance(prng, percent)) continue;
+        body[i / 8] |= (uint8_t)(1u << i % 8);
+        settled[seq + i] = true;
+    }
+    struct record_target target = {5, seq, 1};
+    struct record_view view = {
+        .type = RECORD_SETTLED, .target_count = 1, .body = bytes_of(body, (size_t)words * 8)};
+    ledger_take(ledger_find(ledger, 5), &view, &target);
+}
+
+/* Bits over bits and spans, in any order; asked one by one and for runs. */
+static void test_bits_settle_as_spans_do(void **state) {
+    (void)state;
+    enum { PLACES = 40000, WORDS = 512 };
+    for (uint64_t round = 0; round < 60; round++) {
+        struct prng prng;
+        struct ledger ledger = {.count = 0};
+        static bool settled[PLACES];
+        memset(settled, 0, sizeof settled);
+        prng_init(&prng, round);
+        ledger_add(&ledger, 5);
+        for (uint64_t i = prng_below(&prng, 8); i != 0; i--) {
+            uint32_t words = 1 + (uint32_t)prng_below(&prng, round % 2 ? 4 : WORDS);
+            uint64_t most = PLACES / RECORD_SETTLED_PLACES - words;
+            take_bits(
+                &ledger, &prng, prng_below(&prng, most) * RECORD_SETTLED_PLACES, words, settled);
+            uint64_t seq = prng_below(&prng, PLACES - 600), count = 1 + prng_below(&prng, 600);
+            take(&ledger, RECORD_ACK, (struct record_target){5, seq, count});
+            memset(settled + seq, true, count);
+        }
+        ledger_close(&ledger);
+        struct ledger_queue *queue = ledger_find(&ledger, 5);
+        uint64_t last = PLACES;
+        while (last != 0 && !settled[last - 1])
+            last--;
+        assert_int_equal(queue->next_seq, last);
+        for (uint64_t seq = 0; seq < PLACES; seq++)
+            assert_int_equal(ledger_lives(queue, seq), !settled[seq]);
+        uint64_t from = prng_below(&prng, PLACES), at = from, end = 0;
+        for (; ledger_next_live(queue, &at, PLACES, &end); at = end) {
+            for (; from < at; from++)
+                assert_true(settled[from]);
+            for (; from < end; from++)
+                assert_false(settled[from]);
+        }
+        for (; from < PLACES; from++)
+            assert_true(settled[from]);
+        ledger_deinit(&ledger);
+    }
+}
+
 /* ---- pub ---- */
 
 /* Runs of what lives are what lives, one by one, wherever one begins to look. */
@@ -218,6 +275,7 @@ int main(void) {
         cmocka_unit_test(test_qstate_counts_as_purge_and_more),
         cmocka_unit_test(test_spans_in_any_order),
         cmocka_unit_test(test_runs_of_what_lives),
+        cmocka_unit_test(test_bits_settle_as_spans_do),
         cmocka_unit_test(test_sizes_come_back),
         cmocka_unit_test(test_parts_are_put_together),
         cmocka_unit_test(test_a_run_that_is_too_short_is_no_message),

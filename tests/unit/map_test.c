@@ -130,6 +130,60 @@ static void a_bigger_table_is_made_before(void **state) {
     map_deinit(&map);
 }
 
+/* A large table stays until a smaller one has been made, which has all items. */
+static void a_smaller_table_is_made_after(void **state) {
+    (void)state;
+    enum { THINGS = 20000, LEFT = 100 };
+    static struct thing things[THINGS];
+    struct map map = {0};
+    for (uint32_t i = 0; i < THINGS; i++) {
+        things[i] = (struct thing){.hash = i * 0x9e3779b97f4a7c15u, .in = true};
+        map_put(&map, things[i].hash, &things[i]);
+    }
+    uint32_t slot_count = map_slot_count(&map);
+    uint32_t smaller = 0;
+    assert_null(map_smaller(&map, &smaller));
+    for (uint32_t i = LEFT; i < THINGS; i++) {
+        map_remove_only(&map, things[i].hash, &things[i]);
+        assert_int_equal(map_is_sparse(&map), map.count < slot_count / 8);
+    }
+    assert_int_equal(map_slot_count(&map), slot_count);
+    struct map_slot *slots = map_smaller(&map, &smaller);
+    assert_non_null(slots);
+    assert_int_equal(map_slot_count(&map), slot_count);
+    mem_free(map_exchange(&map, slots, smaller));
+    assert_true(map_slot_count(&map) <= 4 * LEFT);
+    assert_null(map_smaller(&map, &smaller));
+    for (uint32_t i = 0; i < LEFT; i++)
+        assert_int_equal(times_found(&map, &things[i]), 1);
+    for (uint32_t i = 0; i < LEFT; i++)
+        map_remove_only(&map, things[i].hash, &things[i]);
+    assert_int_equal(map_bytes(&map), 0); /* a small one goes as it always did */
+}
+
+/* Also when nothing is left in it. */
+static void an_empty_large_table_is_sparse(void **state) {
+    (void)state;
+    enum { THINGS = 5000 };
+    static struct thing things[THINGS];
+    struct map map = {0};
+    for (uint32_t i = 0; i < THINGS; i++) {
+        things[i].hash = i;
+        map_put(&map, i, &things[i]);
+    }
+    for (uint32_t i = 0; i < THINGS; i++)
+        map_remove_only(&map, i, &things[i]);
+    assert_int_equal(map.count, 0);
+    assert_int_equal(times_found(&map, &things[1]), 0);
+    uint32_t smaller = 0;
+    struct map_slot *slots = map_smaller(&map, &smaller);
+    assert_non_null(slots);
+    mem_free(map_exchange(&map, slots, smaller));
+    map_put(&map, 7, &things[7]);
+    assert_int_equal(times_found(&map, &things[7]), 1);
+    map_deinit(&map);
+}
+
 static void seeds_change_hashes(void **state) {
     (void)state;
     assert_true(map_hash(BYTES("a"), 1) == map_hash(BYTES("a"), 1));
@@ -144,6 +198,8 @@ int main(void) {
         cmocka_unit_test(random_puts_and_removes),
         cmocka_unit_test(memory_follows_the_count),
         cmocka_unit_test(a_bigger_table_is_made_before),
+        cmocka_unit_test(a_smaller_table_is_made_after),
+        cmocka_unit_test(an_empty_large_table_is_sparse),
         cmocka_unit_test(seeds_change_hashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

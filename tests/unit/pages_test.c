@@ -230,6 +230,35 @@ static void a_record_is_no_frame(void **state) {
     assert_int_equal(page_next(&page), PAGE_END);
 }
 
+/* Behind damage a record that begins with a block may be what a client has put into a body. */
+static void behind_damage_only_a_frame_is_believed(void **state) {
+    (void)state;
+    enum { BLOCK = JOURNAL_FRAME_BLOCK_BYTES, BLOCKS = 5 };
+    static uint8_t bytes[BLOCKS * BLOCK];
+    struct record_target target = {5, 1, 1};
+    struct record record = {.type = RECORD_PUB, .target_count = 1, .targets = &target};
+    struct journal_frame frame = {
+        .file_id = FILE_ID, .size = BLOCK, .lsn = 3 * BLOCK, .record_count = 1};
+    memset(bytes, 0xff, BLOCK);
+    record_encode(&record, bytes + BLOCK);
+    journal_frame_put_header(&frame, bytes + 3 * BLOCK);
+    record_encode(&record, bytes + 3 * BLOCK + JOURNAL_FRAME_HEADER_BYTES);
+    struct page page = {.end = sizeof bytes, .file_id = FILE_ID};
+    page_begin(&page, bytes_of(bytes, 2 * BLOCK), 0, 0);
+    assert_int_equal(page_next(&page), PAGE_BAD);
+    assert_int_equal(page_pass(&page), PAGE_BAD);
+    assert_int_equal(page_resync(&page), PAGE_RECORD);
+    assert_int_equal(page_next(&page), PAGE_BAD);
+    assert_int_equal(page_resync(&page), PAGE_MORE);
+    page_continue(&page, bytes_of(bytes + 2 * BLOCK, 3 * BLOCK), 2 * BLOCK);
+    assert_int_equal(page_next(&page), PAGE_BAD);
+    assert_int_equal(page_resync(&page), PAGE_RECORD);
+    assert_int_equal(page_next(&page), PAGE_RECORD);
+    assert_int_equal(page.record_at, 3 * BLOCK + JOURNAL_FRAME_HEADER_BYTES);
+    assert_int_equal(page_next(&page), PAGE_BAD);
+    assert_int_equal(page_resync(&page), PAGE_END);
+}
+
 /* A type that may be left out is, and one that must not be is not. */
 static void newer_records_are_passed_or_told(void **state) {
     (void)state;
@@ -259,6 +288,7 @@ int main(void) {
         cmocka_unit_test(a_bad_record_is_passed_over),
         cmocka_unit_test(a_piece_may_be_too_small_to_pass),
         cmocka_unit_test(a_record_is_no_frame),
+        cmocka_unit_test(behind_damage_only_a_frame_is_believed),
         cmocka_unit_test(newer_records_are_passed_or_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

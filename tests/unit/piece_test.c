@@ -3,6 +3,8 @@
 #include "kept_queue.h"
 #include "tests/store/disk_sim.h"
 
+#include <errno.h>
+
 #include "shard/kept_record.h"
 #include "shard/piece.h"
 #include "shard/shelf.h"
@@ -107,7 +109,7 @@ static void take(struct file *file) {
     if (!queue_give(f->queue, target.seq, message)) message_unref(f->pool, message);
 }
 
-static bool wait_for_disk(struct file *file) {
+static enum piece_state wait_for_disk(struct file *file) {
     struct disk_request *request = reap(file);
     assert_ptr_equal(request, &file->piece.request);
     assert_ptr_equal(request->submitter, file);
@@ -122,7 +124,7 @@ static void walk(struct file *file, uint64_t at, uint64_t bytes) {
     enum page_step step = PAGE_MORE;
     while (step == PAGE_MORE) {
         piece_read(piece, max_u64(bytes, piece->page.needed + DISK_BLOCK_BYTES));
-        while (!wait_for_disk(file)) {
+        while (wait_for_disk(file) == PIECE_SENT) {
         }
         file->failed_pieces += piece->failed;
         while ((step = piece_next(piece)) == PAGE_RECORD)
@@ -215,6 +217,24 @@ static void a_file_that_is_gone_or_cut_ends(void **state) {
     file_free(file);
 }
 
+/* What the machine lacks for a moment says nothing of the file. */
+static void a_shortage_is_no_damage(void **state) {
+    struct file *file = file_new(*state);
+    static const int shortages[] = {-EMFILE, -ENFILE, -ENOMEM, -EAGAIN};
+    piece_begin(&file->piece, NULL, &file->place, file->place.offset);
+    for (size_t i = 0; i < COUNT_OF(shortages); i++) {
+        piece_read(&file->piece, SHELF_PIECE_BYTES);
+        struct disk_request *request = reap(file);
+        request->status = shortages[i];
+        assert_int_equal(piece_on_request(&file->piece), PIECE_LATER);
+        assert_false(file->piece.failed);
+    }
+    piece_read(&file->piece, SHELF_PIECE_BYTES);
+    assert_int_equal(wait_for_disk(file), PIECE_THERE);
+    assert_int_equal(piece_next(&file->piece), PAGE_RECORD);
+    file_free(file);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
@@ -225,6 +245,7 @@ int main(void) {
             a_message_whose_parts_are_bad_does_not_come, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_read_that_fails_once_loses_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_that_is_gone_or_cut_ends, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_shortage_is_no_damage, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

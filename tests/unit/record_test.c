@@ -9,16 +9,18 @@
 
 static const struct record_target TARGETS[] = {{7, 1, 1}, {8, (uint64_t)5 << 56, 3}, {9, 12, 2}};
 
+static const struct record_target ALIGNED = {7, (uint64_t)5 << 56 | 128, 1};
+
 static struct record record_of(enum record_type type) {
     bool bare = type == RECORD_INDEX || type == RECORD_SEAL || type == RECORD_MANIFEST ||
                 type == RECORD_CATALOG || type == RECORD_RUNS;
     return (struct record){
         .type = type,
         .flags = 0x5a,
-        .target_count = bare                  ? 0
-                        : type == RECORD_PART ? 1
-                                              : 3,
-        .targets = TARGETS,
+        .target_count = bare                                            ? 0
+                        : type == RECORD_PART || type == RECORD_SETTLED ? 1
+                                                                        : 3,
+        .targets = type == RECORD_SETTLED ? &ALIGNED : TARGETS,
         .message_id = 0x1122334455667788,
         .expiry_ms = 99,
         .head = BYTES("routing"),
@@ -55,8 +57,8 @@ static void every_type_comes_back(void **state) {
         bool spans = record.type == RECORD_ACK || record.type == RECORD_RQ;
         for (uint32_t at = 0; at < view.target_count; at++) {
             struct record_target target = record_view_target(&view, at);
-            assert_int_equal(target.queue, TARGETS[at].queue);
-            assert_int_equal(target.seq, TARGETS[at].seq);
+            assert_int_equal(target.queue, record.targets[at].queue);
+            assert_int_equal(target.seq, record.targets[at].seq);
             assert_int_equal(target.count, spans ? TARGETS[at].count : 1);
         }
     }
@@ -128,6 +130,80 @@ static void what_may_not_be_written_is_refused(void **state) {
     assert_int_equal(record_validate(&record), -EMSGSIZE);
 }
 
+static int validate_bits(uint64_t seq, size_t size) {
+    static const uint8_t BITS[RECORD_SETTLED_BYTES_MAX + 8];
+    struct record_target target = {1, seq, 1};
+    struct record record = {.type = RECORD_SETTLED,
+        .target_count = 1,
+        .targets = &target,
+        .body = bytes_of(BITS, size)};
+    return record_validate(&record);
+}
+
+/* What was encoded with other bits, and well kept, is refused as well. */
+static enum record_fault parse_bits(uint64_t seq, uint32_t cut) {
+    struct record record = record_of(RECORD_SETTLED);
+    uint8_t bytes[512];
+    struct record_view view;
+    size_t size = record_size(&record);
+    record_encode(&record, bytes);
+    le_put_u64(bytes + 40, seq);
+    le_put_u32(bytes + 12, le_get_u32(bytes + 12) + cut); /* the head takes it from the body */
+    le_put_u32(bytes, crc32c(bytes + 4, size - 4));
+    return record_parse(bytes_of(bytes, sizeof bytes), &view);
+}
+
+static void bits_are_whole_words_of_one_priority(void **state) {
+    (void)state;
+    uint64_t behind = (uint64_t)1 << 56;
+    assert_int_equal(validate_bits(0, 8), 0);
+    assert_int_equal(validate_bits(64, RECORD_SETTLED_BYTES_MAX), 0);
+    assert_int_equal(validate_bits(64, RECORD_SETTLED_BYTES_MAX + 8), -EINVAL);
+    assert_int_equal(validate_bits(64, 0), -EINVAL);
+    assert_int_equal(validate_bits(64, 12), -EINVAL);
+    assert_int_equal(validate_bits(65, 8), -EINVAL);
+    assert_int_equal(validate_bits(behind - 64, 8), 0);
+    assert_int_equal(validate_bits(behind - 64, 16), -EINVAL);
+    assert_int_equal(validate_bits(UINT64_MAX - 63, 8), 0);
+    assert_int_equal(validate_bits(UINT64_MAX - 63, 16), -EINVAL);
+    assert_int_equal(parse_bits(64, 0), RECORD_GOOD);
+    assert_int_equal(parse_bits(63, 0), RECORD_BAD_CONTENT);
+    assert_int_equal(parse_bits(behind - 64, 0), RECORD_BAD_CONTENT);
+    assert_int_equal(parse_bits(64, 8), RECORD_GOOD);
+    assert_int_equal(parse_bits(64, 4), RECORD_BAD_CONTENT);
+    assert_int_equal(parse_bits(64, 32), RECORD_BAD_CONTENT);
+}
+
+static void bits_are_read_as_runs(void **state) {
+    (void)state;
+    struct record_target target = {7, 128, 1};
+    uint8_t bits[32] = {0};
+    le_put_u64(bits, 0x8000000000000005);
+    le_put_u64(bits + 8, UINT64_MAX);
+    le_put_u64(bits + 16, 1);
+    struct record record = {.type = RECORD_SETTLED,
+        .target_count = 1,
+        .targets = &target,
+        .body = bytes_of(bits, sizeof bits)};
+    uint8_t bytes[128];
+    record_encode(&record, bytes);
+    struct record_view view = record_view_of(&record, bytes);
+    static const uint64_t RUNS[] = {128, 129, 130, 131, 191, 257};
+    uint64_t end = 0;
+    size_t at = 0;
+    for (uint64_t seq = 0; record_settled_run(&view, &seq, &end); seq = end) {
+        assert_true(at < COUNT_OF(RUNS));
+        assert_int_equal(seq, RUNS[at++]);
+        assert_int_equal(end, RUNS[at++]);
+    }
+    assert_int_equal(at, COUNT_OF(RUNS));
+    uint64_t seq = 200;
+    assert_true(record_settled_run(&view, &seq, &end));
+    assert_int_equal(seq, 200);
+    assert_int_equal(record_settled_words(&view), 4);
+    assert_int_equal(record_settled_word(&view, 0), 0x8000000000000005);
+}
+
 /* A good record of another type, well kept. */
 static enum record_fault parse_type(uint8_t type, struct record_view *ret_view) {
     struct record record = record_of(RECORD_PUB);
@@ -159,6 +235,8 @@ int main(void) {
         cmocka_unit_test(a_flipped_bit_is_seen),
         cmocka_unit_test(a_shortened_record_is_refused),
         cmocka_unit_test(what_may_not_be_written_is_refused),
+        cmocka_unit_test(bits_are_whole_words_of_one_priority),
+        cmocka_unit_test(bits_are_read_as_runs),
         cmocka_unit_test(unknown_types_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,9 @@
 
 #include "base/memory.h"
 #include "base/str.h"
+#include "core/exchange.h"
 #include "core/topology.h"
+#include "core/vhost.h"
 
 /* Requests are written as short lists; what they do not mention is zero. */
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
@@ -283,6 +285,46 @@ static void what_has_many_bindings_is_thinned(void **state) {
         assert_true(vhost_generation(vhost) > generation);
         assert_int_equal(vhost_binding_count(vhost), 0);
         if (!queues) MUST(vhost, CHANGE_QUEUE_DELETE, "q");
+    }
+}
+
+static void take_room(struct vhost *vhost) {
+    struct vhost_room room;
+    vhost_take_room(vhost, &room);
+    vhost_use_room(&room);
+    vhost_end_room(&room);
+    vhost_check(vhost);
+}
+
+/* Large tables stay as they are while bindings go, and are made smaller between. */
+static void tables_become_smaller_afterwards(void **state) {
+    enum { MANY = 10000 };
+    static const char *const kinds[] = {"direct", "topic"};
+    struct broker *broker = *state;
+    struct vhost *vhost = broker->vhost;
+    for (size_t k = 0; k < COUNT_OF(kinds); k++) {
+        MUST(vhost, CHANGE_EXCHANGE_DECLARE, "x", kinds[k]);
+        QUEUE(vhost, "q");
+        for (int i = 0; i < MANY; i++) {
+            char key[16];
+            str_format(key, sizeof key, "k%d", i);
+            MUST(vhost, CHANGE_QUEUE_BIND, "q", "x", key);
+        }
+        struct map *table = exchange_table(vhost_find_exchange(vhost, BYTES("x")));
+        uint32_t slots = map_slot_count(&vhost->bindings);
+        uint32_t slots_of_x = map_slot_count(table);
+        assert_true(slots >= MANY && slots_of_x >= MANY);
+        struct change change = {.kind = CHANGE_QUEUE_DELETE, .name = BYTES("q")};
+        while (vhost_takes_many(vhost, &change))
+            vhost_thin(vhost, &change);
+        assert_int_equal(map_slot_count(&vhost->bindings), slots);
+        assert_int_equal(map_slot_count(table), slots_of_x);
+        take_room(vhost);
+        assert_true(map_slot_count(&vhost->bindings) <= 1024);
+        assert_true(map_slot_count(table) <= 1024);
+        MUST(vhost, CHANGE_QUEUE_DELETE, "q");
+        MUST(vhost, CHANGE_EXCHANGE_DELETE, "x");
+        take_room(vhost);
     }
 }
 
@@ -645,6 +687,7 @@ int main(void) {
         TEST(answers),
         TEST(queues_are_named_in_answers),
         TEST(what_has_many_bindings_is_thinned),
+        TEST(tables_become_smaller_afterwards),
         TEST(the_broker_may_name_queues),
         TEST(an_entry_keeps_what_was_declared),
         TEST(the_default_exchange_routes_by_name),
