@@ -241,12 +241,17 @@ static uint32_t read_mail(struct shard *shard, uint32_t from) {
 
 /* ---- memory ---- */
 
+/* Who sleeps is not woken for memory, unless that is short: it counts as used until it is home, and
+ * publishers may wait for it. */
 static void send_home(struct shard *shard) {
+    struct mesh *mesh = shard->broker->mesh;
     for (uint32_t i = 0; i < shard->broker->shard_count; i++) {
         if (i == shard->number) continue;
         struct message *chain = message_pool_take_away(shard->pool, (uint8_t)i);
         if (!chain) continue;
-        struct mail *mail = mesh_post_quietly(shard->broker->mesh, shard->number, i);
+        struct mail *mail = broker_is_pressed(shard->broker)
+                                ? mesh_post(mesh, shard->number, i)
+                                : mesh_post_quietly(mesh, shard->number, i);
         mail->kind = MAIL_RELEASE;
         mail->message = chain;
     }

@@ -269,6 +269,27 @@ def test_transient_messages_are_spilled(small_place):
     assert place.metric("godwit_store_messages_lost_total") == 0
 
 
+def test_what_several_queues_have_is_spilled(small_place):
+    """Each queue spills its own; memory is there again when the last one has, at whatever shard."""
+    place = small_place
+    queues = ["one", "two", "three"]
+    for queue in queues:
+        place.channel.queue_declare(queue)
+        place.channel.queue_bind(queue, "amq.fanout")
+    place.fill("amq.fanout", "", (body_of(number, SPILLED_BYTES) for number in range(SPILLED)),
+               lambda number: 1)
+    assert place.metric("godwit_spill_messages_total") > SPILLED
+    for queue in queues:
+        assert count(place.channel, queue) == SPILLED
+        taker = Taker(place.broker, queue)
+        for number in range(SPILLED):
+            assert taker.next() == (body_of(number, SPILLED_BYTES), False)
+        taker.ack()
+        until(lambda: count(place.channel, queue) == 0, what="an empty queue")
+        taker.close()
+    expect_no_spill_files(place)
+
+
 def test_spill_files_go_with_their_messages(small_place):
     """By a purge, by a delete, and with the connection of an exclusive queue."""
     place = small_place
