@@ -298,7 +298,7 @@ static void take_room(struct vhost *vhost) {
 
 /* Large tables stay as they are while bindings go, and are made smaller between. */
 static void tables_become_smaller_afterwards(void **state) {
-    enum { MANY = 10000 };
+    enum { MANY = 4000 };
     static const char *const kinds[] = {"direct", "topic"};
     struct broker *broker = *state;
     struct vhost *vhost = broker->vhost;
