@@ -25,6 +25,7 @@ struct memory_watch {
     uint32_t rest;   /* looks until the next try while memory is short, */
     uint32_t rested; /* and how many there were before the last one */
     struct ticker ticker;
+    struct memory_watcher watcher;
 };
 
 /* Whether many messages have gone since it was so last. */
@@ -74,7 +75,12 @@ static uint32_t look(void *context) {
     if (resident != 0 && memory_level_set_resident(&watch->broker->memory, resident))
         watch->changed(watch->context);
     bool soon = watch->goes_on || broker_is_pressed(watch->broker);
+    atomic_store(&watch->broker->memory.looks_soon, soon);
     return soon ? LOOK_SOON_MS : LOOK_MS;
+}
+
+static void hurry(void *context) {
+    ticker_hurry(context);
 }
 
 struct memory_watch *memory_watch_new(
@@ -85,11 +91,14 @@ struct memory_watch *memory_watch_new(
     watch->context = context;
     ticker_init(&watch->ticker, "memory-watch", look, watch);
     ticker_start(&watch->ticker, look(watch));
+    watch->watcher = (struct memory_watcher){.hurry = hurry, .context = &watch->ticker};
+    atomic_store(&broker->memory.watcher, &watch->watcher);
     return watch;
 }
 
 void memory_watch_free(struct memory_watch *watch) {
     if (!watch) return;
+    atomic_store(&watch->broker->memory.watcher, NULL);
     ticker_stop(&watch->ticker);
     ticker_deinit(&watch->ticker);
     mem_free(watch);

@@ -60,6 +60,15 @@ static bool is_far(int64_t told, int64_t now) {
     return moved <= -TELL_BYTES || moved >= TELL_BYTES || (now == 0 && told != 0);
 }
 
+/* From half of the limit on much moves between what is held and what the C library keeps of it,
+ * which only a look tells: the next one must not be seconds away. */
+static void hurry_when_pressed(struct memory_level *level) {
+    struct memory_watcher *watcher = atomic_load(&level->watcher);
+    if (!watcher || atomic_load_explicit(&level->looks_soon, memory_order_relaxed)) return;
+    if (!memory_level_is_pressed(level)) return;
+    if (!atomic_exchange(&level->looks_soon, true)) watcher->hurry(watcher->context);
+}
+
 bool memory_level_tell(struct memory_level *level, struct pool_figures *told,
     const struct message_pool *pool, bool at_once) {
     struct pool_figures now = {.messages = (int64_t)message_pool_bytes(pool),
@@ -70,6 +79,7 @@ bool memory_level_tell(struct memory_level *level, struct pool_figures *told,
     move(&level->messages, &told->messages, now.messages);
     move(&level->idle, &told->idle, now.idle);
     move(&level->held, &told->held, now.held);
+    hurry_when_pressed(level);
     return decide(level);
 }
 

@@ -21,6 +21,12 @@ struct pool_figures {
     int64_t idle;     /* the part that is not used */
 };
 
+/* Somebody who looks at what is resident now and then. */
+struct memory_watcher {
+    void (*hurry)(void *context); /* has it look at once; any thread */
+    void *context;
+};
+
 struct memory_level {
     uint64_t limit;           /* bytes; not written while there are several threads */
     _Atomic int64_t messages; /* of all shards, as far as they have told */
@@ -28,7 +34,9 @@ struct memory_level {
     _Atomic int64_t idle;
     _Atomic int64_t beside;  /* what the process has beside what is held */
     _Atomic int64_t allowed; /* what may be resident: the limit, or more for a while */
-    _Atomic bool watched;    /* somebody looks; nobody: only messages count */
+    struct memory_watcher *_Atomic watcher; /* borrowed; or NULL */
+    _Atomic bool looks_soon;                /* the watcher's: it does not have to be hurried */
+    _Atomic bool watched;                   /* somebody looks; nobody: only messages count */
     _Atomic bool alarm;
     _Atomic uint32_t trims; /* how often the shards have been asked to give back what is idle */
 };

@@ -10,7 +10,7 @@ enum {
     RETRY_MS = 1000,
     RUNS_MIN = 8,
     QUEUES_PER_MS = 256, /* looked at on the average, while there is nothing to be found */
-    SLICES_MAX = 8,      /* in one turn, while that is not long */
+    SLICES_MAX = 32,     /* in one turn, while that is not long */
 };
 
 /* A file's name that is being removed. */

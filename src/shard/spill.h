@@ -33,9 +33,9 @@ struct spill_limits {
     uint64_t message_bytes; /* a larger message stays: copying it would take too long a turn; */
     uint32_t
         messages_shared;     /* so does one with more references: little is won by letting one go */
-    uint64_t slice_bytes;    /* copied in one turn */
-    uint32_t slice_messages; /* looked at, or let go, in one turn */
-    uint32_t slice_queues;   /* looked at in one turn */
+    uint64_t slice_bytes;    /* copied at once: a turn has several slices, while it is not long */
+    uint32_t slice_messages; /* looked at, or let go, at once */
+    uint32_t slice_queues;   /* the same */
     uint32_t look_ms;        /* between two looks at all queues that found nothing */
 };
 

@@ -141,6 +141,35 @@ static void half_of_the_limit_is_pressure(void **state) {
     end(f);
 }
 
+static void count_up(void *context) {
+    ++*(uint32_t *)context;
+}
+
+/* Between looks nobody knows what is resident: under pressure there is one at once, and then they
+ * are frequent. */
+static void pressure_hurries_who_looks(void **state) {
+    (void)state;
+    struct fixture *f = begin();
+    uint32_t hurried = 0;
+    struct memory_watcher watcher = {.hurry = count_up, .context = &hurried};
+    memory_level_set_resident(&f->level, resident(f));
+    atomic_store(&f->level.watcher, &watcher);
+    while (!memory_level_is_pressed(&f->level)) {
+        assert_int_equal(hurried, 0);
+        put(f);
+    }
+    flood(f);
+    assert_int_equal(hurried, 1);
+    memory_level_set_resident(&f->level, resident(f));
+    assert_true(atomic_load(&f->level.looks_soon));
+    atomic_store(&f->level.looks_soon, false); /* it was over for a moment */
+    flood(f);
+    for (int i = 0; i < 100; i++)
+        put(f);
+    assert_int_equal(hurried, 2);
+    end(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unwatched_it_is_messages_that_count),
@@ -149,6 +178,7 @@ int main(void) {
         cmocka_unit_test(a_look_raises_it_too),
         cmocka_unit_test(idle_memory_is_used_again_and_not_grown_beyond),
         cmocka_unit_test(half_of_the_limit_is_pressure),
+        cmocka_unit_test(pressure_hurries_who_looks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
