@@ -1,6 +1,7 @@
 /* machine: what this process has been given: cores, memory, descriptors. */
 #include "daemon/machine.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,8 @@
 
 #include "base/limits.h"
 #include "base/str.h"
+
+enum { DESCRIPTORS_ROOM_MAX = 131072 };
 
 /* Reads the first line of a small file; false when it cannot be read. */
 static bool read_line(const char *path, char *line, size_t size) {
@@ -90,11 +93,22 @@ uint64_t machine_resident_bytes(void) {
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+/* The kernel's table has room for all up to the highest that was open once. */
+static void make_room_for_descriptors(uint64_t limit) {
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    int highest = (int)min_u64(limit, DESCRIPTORS_ROOM_MAX) - 1;
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, highest);
+    if (copy >= 0) close(copy);
+    close(fd);
+}
+
 uint64_t machine_raise_descriptors(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     getrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur != 0) make_room_for_descriptors(limit.rlim_cur);
     return limit.rlim_cur;
 }

@@ -16,7 +16,10 @@ uint64_t machine_memory_bytes(void);
 /* Bytes that the process has resident now; 0 when that is not known. */
 uint64_t machine_resident_bytes(void);
 
-/* Raises RLIMIT_NOFILE to its hard limit; gives the new value. */
+/* Raises RLIMIT_NOFILE to its hard limit; gives the new value. Lets the kernel make room for so
+ * many, up to 131,072 (1 MiB of its memory): while there is one thread only this costs nothing,
+ * but later a loop that opens a descriptor for which the table has to grow stops for some 15 ms,
+ * until all cores have been waited for. */
 uint64_t machine_raise_descriptors(void);
 
 #endif

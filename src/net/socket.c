@@ -18,6 +18,7 @@ struct socket {
     struct loop_guest guest;       /* of the loop, when it has much to read */
     int seen;                      /* events that have not been served */
     int wanted;                    /* events */
+    bool polled;                   /* for these; not while it stands in line */
     struct list_node in_finishing; /* of the loop */
     struct farewell *farewell;     /* while it is being finished */
     int fd;
@@ -86,13 +87,17 @@ static void read_some(struct socket *socket) {
     }
     if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
     tell_closed(socket);
+    loop_has_read(loop, 0); /* it took its time, too */
 }
 
-/* Events that are not wanted any more come again when they are. */
-static void serve(struct loop_guest *guest) {
-    struct socket *socket = CONTAINER_OF(guest, struct socket, guest);
-    int events = socket->seen & socket->wanted;
-    socket->seen = 0;
+static void on_poll(uv_poll_t *handle, int status, int events);
+
+static void poll(struct socket *socket) {
+    socket->polled = true;
+    check(uv_poll_start(&socket->poll, socket->wanted, on_poll) == 0);
+}
+
+static void handle(struct socket *socket, int events) {
     if (events & UV_WRITABLE) socket->events->on_writable(socket->owner);
     if (socket->closed) return;
     if (events & UV_READABLE) {
@@ -103,6 +108,15 @@ static void serve(struct loop_guest *guest) {
     if (events & UV_DISCONNECT) tell_closed(socket);
 }
 
+/* Events that are not wanted any more come again when they are. */
+static void serve(struct loop_guest *guest) {
+    struct socket *socket = CONTAINER_OF(guest, struct socket, guest);
+    int events = socket->seen & socket->wanted;
+    socket->seen = 0;
+    handle(socket, events);
+    if (!socket->closed && !socket->farewell && !socket->polled) poll(socket);
+}
+
 static void on_poll(uv_poll_t *handle, int status, int events) {
     struct socket *socket = handle->data;
     loop_woke(socket->loop);
@@ -111,13 +125,19 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
         return;
     }
     socket->seen |= events;
-    if (!loop_lines_up(socket->loop, &socket->guest)) serve(&socket->guest);
+    if (!loop_lines_up(socket->loop, &socket->guest)) {
+        serve(&socket->guest);
+        return;
+    }
+    /* It would be found ready again and again, and libuv asks up to 48 times at a stretch while it
+     * finds a thousand. */
+    uv_poll_stop(&socket->poll);
+    socket->polled = false;
 }
 
 void socket_want(struct socket *socket, bool read, bool write) {
-    int events = UV_DISCONNECT | (read ? UV_READABLE : 0) | (write ? UV_WRITABLE : 0);
-    socket->wanted = events;
-    check(uv_poll_start(&socket->poll, events, on_poll) == 0);
+    socket->wanted = UV_DISCONNECT | (read ? UV_READABLE : 0) | (write ? UV_WRITABLE : 0);
+    if (!list_linked(&socket->guest.in_line)) poll(socket);
 }
 
 int64_t socket_write(struct socket *socket, const struct iovec *vectors, uint32_t count) {

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <sched.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -51,12 +52,31 @@ static void descriptors_are_raised(void **state) {
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
+/* What the kernel's table of this process has room for. */
+static uint64_t descriptors_room(void) {
+    char line[256];
+    unsigned long size = 0;
+    FILE *file = fopen("/proc/self/status", "re");
+    assert_non_null(file);
+    while (size == 0 && fgets(line, sizeof line, file))
+        (void)!sscanf(line, "FDSize: %lu", &size);
+    fclose(file);
+    return size;
+}
+
+static void room_is_made_for_descriptors(void **state) {
+    (void)state;
+    uint64_t limit = machine_raise_descriptors();
+    assert_true(descriptors_room() >= (limit < 131072 ? limit : 131072));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cores_are_within_the_mask),
         cmocka_unit_test(two_cores_get_one_shard),
         cmocka_unit_test(memory_is_within_the_machine),
         cmocka_unit_test(descriptors_are_raised),
+        cmocka_unit_test(room_is_made_for_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
