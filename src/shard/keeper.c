@@ -27,7 +27,7 @@ const struct keeper_limits KEEPER_LIMITS = {
             .window_bytes = 4 * 1024 * 1024,
             .high_bytes = 16 * 1024 * 1024,
             .low_bytes = 8 * 1024 * 1024,
-            .slice_messages = 4096,
+            .slice_messages = 1024,
             .reads = 4,
         },
     .spill =

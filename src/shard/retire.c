@@ -102,7 +102,8 @@ static bool is_worth_keeping(const struct archive *archive, const struct kept_fi
     uint64_t live = kept_file_live(file);
     if (!file->whole) return false;
     if (file->broken) return true;
-    if (live == 0) return false;
+    /* One that is thought to be in two files lives in the other than the one that counts it. */
+    if (live == 0 || file->messages == 0) return false;
     if (atomic_load_explicit(&part->live, memory_order_relaxed) != live) return false;
     if (live * 100 < file->messages * KEEP_LIVE_PERCENT_MIN) return false;
     uint64_t bytes = file->put_bytes / file->messages * live;
