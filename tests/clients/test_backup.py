@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """A running broker copies its directory, and another one starts on the copy."""
+import contextlib
 import json
 import threading
 import urllib.parse
@@ -36,6 +37,14 @@ class Publisher(threading.Thread):
             channel.basic_publish("", self.queue, b"%d" % self.confirmed, PERSISTENT)
             self.confirmed += 1
         connection.close()
+
+
+class Doomed(Publisher):
+    """Its broker is killed."""
+
+    def run(self):
+        with contextlib.suppress(pika.exceptions.AMQPError):
+            super().run()
 
 
 class Consumer(threading.Thread):
@@ -305,6 +314,52 @@ def test_a_stop_ends_a_backup(start_broker, tmp_path):
     if (tmp_path / "copy").exists():
         assert_clean(broker, tmp_path / "copy")
     assert_clean(broker, broker.process.folder)
+
+
+# What there is of a copy when the broker is killed.
+MOMENTS = {
+    "asked for": lambda part: True,
+    "begun": lambda part: part.exists(),
+    "with messages": lambda part: any((part / "messages").glob("*")),
+    "with definitions": lambda part: (part / "meta.db").exists() or not part.exists(),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_during_a_backup(start_broker, tmp_path, moment):
+    """Nothing that was confirmed is missing, whatever became of the copy, and the next one is good."""
+    broker = start_broker()
+    queues = [f"kept.{n}" for n in range(PUBLISHERS)]
+    declare(broker, "fillers", *queues)
+    connection = pika.BlockingConnection(broker.parameters())
+    channel = connection.channel()
+    channel.confirm_delivery()
+    fill(channel, count=30)
+    connection.close()
+    publishers = [Doomed(broker, queue) for queue in queues]
+    for publisher in publishers:
+        publisher.start()
+    until(lambda: min(p.confirmed for p in publishers) > LEAST, what="the load")
+    assert post(broker, tmp_path / "copy")[0] == 202
+    part = tmp_path / "copy.part"
+    until(lambda: MOMENTS[moment](part) or (tmp_path / "copy").exists(), what=f"a copy {moment}")
+    kill(broker)
+    for publisher in publishers:
+        publisher.join()
+    assert_clean(broker, broker.process.folder)
+    if (tmp_path / "copy").exists():
+        assert_clean(broker, tmp_path / "copy")
+    broker.process.start()
+    if part.exists():
+        assert "did not end" in post(broker, tmp_path / "copy")[1]["reason"]
+    backup(broker, tmp_path / "again")
+    assert_clean(broker, tmp_path / "again")
+    kill(broker)
+    for folder in (broker.process.folder, tmp_path / "again"):
+        for publisher in publishers:
+            found = numbers(broker, folder, publisher.queue)
+            assert found == list(range(len(found))) and len(found) >= publisher.confirmed
+        assert len(bodies(broker, folder, "fillers")) == 30
 
 
 def test_one_backup_at_a_time(start_broker, tmp_path):
