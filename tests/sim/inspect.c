@@ -195,7 +195,8 @@ static void note_departed(struct world *world, uint32_t at) {
     struct card *card = world->card;
     struct card_queue *known = &card->queues[at];
     const struct queue *queue = find(world, known);
-    if (!queue) return;
+    /* What a stopped journal is told has no position. */
+    if (!queue || world->broker->shards[ref_shard(queue_self(queue))]->keeper->stopped) return;
     bool *there = mem_new_array(LETTERS_MAX, sizeof *there);
     look_into(card, known, find_slot(world, known), false, there);
     for (uint32_t i = 0; i < card->letter_count; i++) {

@@ -158,6 +158,8 @@ void witness_bounds(struct world *world) {
         const struct keeper *keeper = world->broker->shards[i]->keeper;
         for (uint32_t k = 0; k < keeper->archive_count; k++) {
             const struct archive *archive = &keeper->archives[k];
+            /* It cannot say that a file is given back: the next start can. */
+            if (journal_stopped(archive->journal)) continue;
             /* The one that is being written, and the one before it. */
             uint32_t count = journal_files(archive->journal);
             if (count > budget + 2)
