@@ -17,6 +17,7 @@ FILLER = bytes(1024 * 1024)
 FILLERS_MAX = 400
 PUBLISHERS = 3
 LEAST = 200  # messages of each publisher before the backup begins
+FILLED = 12  # large ones beside them
 
 
 class Publisher(threading.Thread):
@@ -334,7 +335,7 @@ def test_a_kill_during_a_backup(start_broker, tmp_path, moment):
     connection = pika.BlockingConnection(broker.parameters())
     channel = connection.channel()
     channel.confirm_delivery()
-    fill(channel, count=30)
+    fill(channel, count=FILLED)
     connection.close()
     publishers = [Doomed(broker, queue) for queue in queues]
     for publisher in publishers:
@@ -359,7 +360,7 @@ def test_a_kill_during_a_backup(start_broker, tmp_path, moment):
         for publisher in publishers:
             found = numbers(broker, folder, publisher.queue)
             assert found == list(range(len(found))) and len(found) >= publisher.confirmed
-        assert len(bodies(broker, folder, "fillers")) == 30
+        assert len(bodies(broker, folder, "fillers")) == FILLED
 
 
 def test_one_backup_at_a_time(start_broker, tmp_path):
