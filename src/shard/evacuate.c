@@ -345,26 +345,14 @@ static bool share_slice(struct retirement *retirement) {
 
 /* ---- written, recorded, done ---- */
 
-/* Only what has changed: a segment that cannot be written is tried again and again. */
-static void say_outcome(struct retirement *retirement, int status) {
-    struct shard *shard = retirement->keeper->shard;
-    bool failing = status != 0;
-    if (failing == retirement->failing) return;
-    retirement->failing = failing;
-    if (!shard->broker->log) return;
-    struct log_line line;
-    log_begin(&line, failing ? "segment.failed" : "segment.healed");
-    log_put_number(&line, "shard", shard->number);
-    if (failing) log_put_text(&line, "error", strerror(-status));
-    log_end(&line, shard->broker->log, failing ? LEVEL_ERROR : LEVEL_INFO);
-}
-
 void evacuate_on_built(struct retirement *retirement, struct building *building) {
     building->done = true;
     segment_free(building->build);
     building->build = NULL;
     if (building->request.status != 0) retirement->failed = true;
-    say_outcome(retirement, building->request.status);
+    static const struct outcome_words words = {"segment.failed", "segment.healed", LEVEL_ERROR};
+    int status = building->request.status;
+    keeper_say_outcome(retirement->keeper, &retirement->failing, status, &words);
 }
 
 /* Segments that the disk has, and that are in memory until it is done with them. */
@@ -415,13 +403,6 @@ static void record_segments(struct retirement *retirement) {
     retirement->phase = EVACUATION_RECORDING;
 }
 
-static uint64_t count_kept(const struct queue *queue, uint64_t seq, uint64_t end) {
-    uint64_t count = 0;
-    for (; queue_next_kept(queue, &seq, end, NULL); seq++)
-        count++;
-    return count;
-}
-
 static void carry_out(struct retirement *retirement, const struct planned_move *planned) {
     struct keeper *keeper = retirement->keeper;
     struct queue_slot *slot = queue_host_slot(keeper->shard, planned->queue);
@@ -431,8 +412,8 @@ static void carry_out(struct retirement *retirement, const struct planned_move *
     uint64_t end = shelf_end(slot->shelf, at);
     bool whole = move.end_seq >= end;
     move.end_seq = min_u64(move.end_seq, end);
-    move.live =
-        whole ? slot->shelf->stays[at].live : count_kept(slot->queue, move.first_seq, move.end_seq);
+    move.live = whole ? slot->shelf->stays[at].live
+                      : keeper_count_kept(slot->queue, move.first_seq, move.end_seq);
     shelf_apply_move(slot->shelf, &move, keeper->shard->number);
     if (queue_lacks(slot->queue)) pager_on_copied(&keeper->pager, slot, move.first_seq);
 }

@@ -57,11 +57,25 @@ static void on_stable(void *context, uint64_t position) {
     if (archive == own(archive->keeper)) archive->keeper->stable = position;
 }
 
-static uint64_t count_kept(const struct queue *queue, uint64_t seq, uint64_t end) {
+uint64_t keeper_count_kept(const struct queue *queue, uint64_t seq, uint64_t end) {
     uint64_t count = 0;
     for (; queue_next_kept(queue, &seq, end, NULL); seq++)
         count++;
     return count;
+}
+
+void keeper_say_outcome(
+    const struct keeper *keeper, bool *failing, int status, const struct outcome_words *words) {
+    const struct shard *shard = keeper->shard;
+    bool fails = status != 0;
+    if (fails == *failing) return;
+    *failing = fails;
+    if (!shard->broker->log) return;
+    struct log_line line;
+    log_begin(&line, fails ? words->failed : words->healed);
+    log_put_number(&line, "shard", shard->number);
+    if (fails) log_put_text(&line, "error", strerror(-status));
+    log_end(&line, shard->broker->log, fails ? words->level : LEVEL_INFO);
 }
 
 /* A message that was staged for the file that has been left is in the next one. So are all that
@@ -75,7 +89,7 @@ static void move_on(struct archive *archive, struct kept_file *left, const struc
     uint32_t at = shelf_find(shelf, berth->seq);
     if (shelf->stays[at].file != left) return;
     struct shelf_place place = {.file = archive->current, .at = first_position};
-    uint64_t live = count_kept(slot->queue, berth->seq, shelf_end(shelf, at));
+    uint64_t live = keeper_count_kept(slot->queue, berth->seq, shelf_end(shelf, at));
     shelf_leave(shelf, berth->seq, live, left, &place, keeper->shard->number);
 }
 
@@ -699,6 +713,6 @@ void keeper_check_queue(const struct queue_slot *slot) {
     check(!queue_next_kept(slot->queue, &seq, first, NULL));
     for (uint32_t i = 0; i < shelf->count; i++) {
         uint64_t from = shelf->stays[i].first_seq;
-        check(count_kept(slot->queue, from, shelf_end(shelf, i)) == shelf->stays[i].live);
+        check(keeper_count_kept(slot->queue, from, shelf_end(shelf, i)) == shelf->stays[i].live);
     }
 }

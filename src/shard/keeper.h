@@ -211,4 +211,18 @@ void keeper_check(const struct keeper *keeper);
 /* The same for a kept queue: its shelf counts exactly what it holds. O(n). */
 void keeper_check_queue(const struct queue_slot *slot);
 
+/* How many kept messages the queue has from `seq` on and below `end`. */
+uint64_t keeper_count_kept(const struct queue *queue, uint64_t seq, uint64_t end);
+
+/* What the log says of something that is tried again and again. */
+struct outcome_words {
+    const char *failed;
+    const char *healed;
+    enum log_level level; /* of the former */
+};
+
+/* Notes how it went, 0 or -errno, and says so when that has changed since the last time. */
+void keeper_say_outcome(
+    const struct keeper *keeper, bool *failing, int status, const struct outcome_words *words);
+
 #endif

@@ -380,20 +380,6 @@ static bool build(struct spill *spill) {
 
 /* ---- a file on disk ---- */
 
-/* Only what has changed. */
-static void say_outcome(struct spill *spill, int status) {
-    struct shard *shard = spill->keeper->shard;
-    bool failing = status != 0;
-    if (failing == spill->failing) return;
-    spill->failing = failing;
-    if (!shard->broker->log) return;
-    struct log_line line;
-    log_begin(&line, failing ? "spill.failed" : "spill.healed");
-    log_put_number(&line, "shard", shard->number);
-    if (failing) log_put_text(&line, "error", strerror(-status));
-    log_end(&line, shard->broker->log, failing ? LEVEL_WARNING : LEVEL_INFO);
-}
-
 /* The file is there: its messages may go. */
 static void take_file(struct spill *spill, struct queue_slot *slot) {
     struct spill_file *file = spill->file = NEW(struct spill_file);
@@ -417,7 +403,8 @@ static void take_file(struct spill *spill, struct queue_slot *slot) {
 static void on_made(struct spill *spill) {
     struct queue_slot *slot = queue_host_slot(spill->keeper->shard, spill->queue);
     int status = spill->request.status;
-    say_outcome(spill, status);
+    static const struct outcome_words words = {"spill.failed", "spill.healed", LEVEL_WARNING};
+    keeper_say_outcome(spill->keeper, &spill->failing, status, &words);
     if (status != 0) {
         spill->retry_ms = spill->keeper->shard->now_ms + RETRY_MS;
         give_up(spill);

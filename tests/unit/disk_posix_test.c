@@ -225,15 +225,21 @@ static void unsynced_writes_are_read_back(void **state) {
     write_and_recover(DISK_POSIX_OS);
 }
 
+/* A disk in a new directory; close_owner takes both away. */
+static void open_owner(struct owner *ret_owner) {
+    *ret_owner = (struct owner){.directory = "journal-test-XXXXXX"};
+    pthread_mutex_init(&ret_owner->mutex, NULL);
+    pthread_cond_init(&ret_owner->rung, NULL);
+    assert_non_null(mkdtemp(ret_owner->directory));
+    struct disk_posix_settings settings = {
+        .directory = ret_owner->directory, .bell = on_bell, .bell_context = ret_owner};
+    assert_int_equal(disk_posix_open(&settings, &ret_owner->posix), 0);
+}
+
 static void a_file_is_made_once_and_removed_once(void **state) {
     (void)state;
-    struct owner owner = {.directory = "journal-test-XXXXXX"};
-    pthread_mutex_init(&owner.mutex, NULL);
-    pthread_cond_init(&owner.rung, NULL);
-    assert_non_null(mkdtemp(owner.directory));
-    struct disk_posix_settings settings = {
-        .directory = owner.directory, .bell = on_bell, .bell_context = &owner};
-    assert_int_equal(disk_posix_open(&settings, &owner.posix), 0);
+    struct owner owner;
+    open_owner(&owner);
     struct disk *disk = disk_posix_disk(owner.posix);
     uint8_t *head = disk_memory_new(DISK_BLOCK_BYTES);
     for (int i = 0; i < 2; i++) {
@@ -264,13 +270,8 @@ static void a_file_is_made_once_and_removed_once(void **state) {
 /* Memory that grows and is spent: what is in it gets into the file, and is gone then. */
 static void mapped_memory_is_spent(void **state) {
     (void)state;
-    struct owner owner = {.directory = "journal-test-XXXXXX"};
-    pthread_mutex_init(&owner.mutex, NULL);
-    pthread_cond_init(&owner.rung, NULL);
-    assert_non_null(mkdtemp(owner.directory));
-    struct disk_posix_settings settings = {
-        .directory = owner.directory, .bell = on_bell, .bell_context = &owner};
-    assert_int_equal(disk_posix_open(&settings, &owner.posix), 0);
+    struct owner owner;
+    open_owner(&owner);
     struct disk *disk = disk_posix_disk(owner.posix);
     enum { BLOCKS = 300, SIZE = BLOCKS * DISK_BLOCK_BYTES };
     uint8_t *memory = disk_memory_map(DISK_BLOCK_BYTES);

@@ -356,13 +356,6 @@ static struct owner *owner_new(uint32_t files, bool unwitnessed, uint64_t *ret_m
     return owner;
 }
 
-static void owner_free(struct owner *owner) {
-    platter_power_loss(&owner->platter);
-    journal_close(owner->journal);
-    platter_deinit(&owner->platter);
-    test_free(owner);
-}
-
 static struct recovery *look(struct owner *owner, bool by_index) {
     struct recover_settings settings = {.disk = &owner->platter.ports[1].disk,
         .node_id = "a node",

@@ -64,13 +64,6 @@ static struct owner *owner_new(uint32_t files) {
     return owner;
 }
 
-static void owner_free(struct owner *owner) {
-    platter_power_loss(&owner->platter);
-    journal_close(owner->journal);
-    platter_deinit(&owner->platter);
-    test_free(owner);
-}
-
 static void name_files(
     struct owner *owner, const struct segment_ref *refs, uint32_t count, uint64_t released) {
     uint8_t body[8 * RECORD_CATALOG_ENTRY_BYTES];

@@ -55,4 +55,12 @@ static inline void owner_turns(struct owner *owner, int count) {
     journal_turn(owner->journal, owner->now_ms, 1);
 }
 
+/* The power is lost, and the owner with it. */
+static inline void owner_free(struct owner *owner) {
+    platter_power_loss(&owner->platter);
+    journal_close(owner->journal);
+    platter_deinit(&owner->platter);
+    test_free(owner);
+}
+
 #endif

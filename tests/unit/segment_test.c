@@ -36,13 +36,6 @@ static struct owner *owner_new(void) {
     return owner;
 }
 
-static void owner_free(struct owner *owner) {
-    platter_power_loss(&owner->platter);
-    journal_close(owner->journal);
-    platter_deinit(&owner->platter);
-    test_free(owner);
-}
-
 static struct segment_build *begin(uint64_t number, uint64_t capacity) {
     struct segment_settings settings = {.node_id = "a node",
         .shard = 3,
@@ -338,11 +331,9 @@ static void segments_outlive_their_chain(void **state) {
     owner_free(owner);
 }
 
-/* It is a segment's frames and no index; nobody but who made it reads it. */
-static void a_spill_file_is_nothing_to_the_next_start(void **state) {
-    (void)state;
+/* A spill file, to be put together in memory that is lent, and that is not zero. */
+static struct segment_build *begin_spill(void) {
     static uint8_t memory[SEGMENT_BYTES_MIN] __attribute__((aligned(DISK_BLOCK_BYTES)));
-    struct owner *owner = owner_with_segment();
     struct segment_settings settings = {.node_id = "a node",
         .shard = 3,
         .number = 1,
@@ -352,7 +343,14 @@ static void a_spill_file_is_nothing_to_the_next_start(void **state) {
         .memory = memory,
         .memory_bytes = sizeof memory};
     memset(memory, 0xee, sizeof memory);
-    struct segment_build *build = segment_begin(&settings);
+    return segment_begin(&settings);
+}
+
+/* It is a segment's frames and no index; nobody but who made it reads it. */
+static void a_spill_file_is_nothing_to_the_next_start(void **state) {
+    (void)state;
+    struct owner *owner = owner_with_segment();
+    struct segment_build *build = begin_spill();
     uint64_t count = 0;
     while (put(build, RECORD_PUB, count + 1, 1000))
         count++;
@@ -379,17 +377,8 @@ static void a_spill_file_is_nothing_to_the_next_start(void **state) {
 /* One record that is larger than the memory that was lent is in the build's own. */
 static void a_spill_file_outgrows_borrowed_memory(void **state) {
     (void)state;
-    static uint8_t memory[SEGMENT_BYTES_MIN] __attribute__((aligned(DISK_BLOCK_BYTES)));
     struct owner *owner = owner_with_segment();
-    struct segment_settings settings = {.node_id = "a node",
-        .shard = 3,
-        .number = 1,
-        .file_id = 0xabc,
-        .capacity_bytes = SEGMENT_BYTES_MIN,
-        .spill = true,
-        .memory = memory,
-        .memory_bytes = sizeof memory};
-    struct segment_build *build = segment_begin(&settings);
+    struct segment_build *build = begin_spill();
     assert_true(put(build, RECORD_PUB, 1, LARGE));
     assert_false(put(build, RECORD_PUB, 2, 10));
     make(owner, build);
