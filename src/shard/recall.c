@@ -42,8 +42,6 @@ struct recall {
     struct recalled **queues; /* by the index's entries; NULL until something is found */
     struct recall_report report;
     struct kept_file *last_file; /* looked up last */
-    uint16_t last_shard;
-    bool last_in_segment;
     struct pub_parts parts;
     struct kept_file *parts_in; /* where the first of them is, */
     uint64_t parts_at;          /* and where in that */
